@@ -1,0 +1,103 @@
+"""Encode a data set once for all layers, shard by shard, into the frame cache."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kwsbench import audio
+from kwsbench.errors import KwsbenchError, PluginError
+from kwsbench.plugins import Registry
+from kwsbench.spec import Spec
+from kwsbench.store import FrameStore
+from kwsbench.types import SAMPLE_RATE_HZ, Clip, Encoder, Progress, Waveform, no_progress
+
+
+def describe(encoder: Encoder, spec: Spec, registry: Registry) -> dict[str, Any]:
+    """What pins an encoder's output: name, owner's version, parameters, weights and numerics."""
+    plugin = registry.find("encoders", spec.name)
+    return {
+        "name": spec.name,
+        "owner": plugin.owner,
+        "version": plugin.version,
+        "params": {key: str(value) for key, value in plugin.resolved(spec.params).items()},
+        "provenance": dict(getattr(encoder, "provenance", {})),
+    }
+
+
+def encode_clip(encoder: Encoder, samples: Waveform, layers: Sequence[str], who: str) -> Mapping[str, Any] | None:
+    """Layers of one clip, each float32 (frames, dims) and checked; None when it is too short for a frame.
+
+    Raises PluginError, which names the encoder and the clip, when the encoder breaks its contract.
+    """
+    if len(samples) < encoder.min_samples:
+        return None
+    features = encoder.encode(samples, layers)
+    missing = [layer for layer in layers if layer not in features]
+    if missing:
+        raise PluginError(f"{who}: no layer {missing[0]!r} came back; encode() must return every layer asked for")
+    checked = {layer: np.asarray(features[layer]) for layer in layers}
+    for layer, values in checked.items():
+        if values.ndim != 2 or not len(values) or not np.issubdtype(values.dtype, np.floating):
+            raise PluginError(f"{who}: layer {layer} is {values.dtype} {values.shape}, expected floats (frames, dims)")
+        if not np.isfinite(values).all():
+            raise PluginError(f"{who}: layer {layer} holds NaN or infinity; mend the encoder or leave the clip out")
+    if len({len(values) for values in checked.values()}) > 1:
+        raise PluginError(f"{who}: layers differ in their number of frames")
+    return {layer: values.astype(np.float32, copy=False) for layer, values in checked.items()}
+
+
+def encode_missing(
+    encoder: Encoder,
+    name: str,
+    clips: Sequence[Clip],
+    layers: Sequence[str],
+    store: FrameStore,
+    progress: Progress = no_progress,
+) -> None:
+    """Fill the store with what it lacks of these layers. Killed and called again, it goes on where it was."""
+    what = f"encoding {name}"
+    for shard, items in enumerate(store.shards):
+        missing = store.missing(shard, layers)
+        if missing:
+            started = time.perf_counter()
+            encoded = []
+            for index in items:
+                progress(what, index, len(clips))
+                clip = clips[index]
+                samples = audio.read(clip.path, clip.start_s, clip.end_s).samples
+                encoded.append(encode_clip(encoder, samples, missing, f"{name} on {clip.id} ({clip.path.name})"))
+            for layer in missing:
+                values = [None if item is None else item[layer] for item in encoded]
+                _check_dims(values, name, layer)
+                store.write(shard, layer, values)
+            store.note_seconds(shard, time.perf_counter() - started)
+        progress(what, items.stop, len(clips))
+
+
+def survey_audio(clips: Sequence[Clip]) -> tuple[float, dict[str, int]]:
+    """Seconds of audio in the clips, and how many files are read otherwise than as they are."""
+    infos = {path: audio.info(path) for path in sorted({clip.path for clip in clips})}
+    seconds = 0.0
+    for clip in clips:
+        duration_s = infos[clip.path].duration_s
+        end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
+        seconds += end_s - (clip.start_s or 0.0)
+    changes = Counter[str]()
+    for info in infos.values():
+        if info.rate_hz != SAMPLE_RATE_HZ:
+            changes[f"resampled from {info.rate_hz} Hz"] += 1
+        if info.channels != 1:
+            changes[f"averaged {info.channels} channels"] += 1
+    return seconds, dict(sorted(changes.items()))
+
+
+def _check_dims(values: Sequence[npt.NDArray[np.float32] | None], name: str, layer: str) -> None:
+    dims = {item.shape[1] for item in values if item is not None}
+    if len(dims) > 1:
+        raise KwsbenchError(f"{name}: layer {layer} has clips of {sorted(dims)} dimensions; an encoder has one width")

@@ -1,0 +1,183 @@
+"""Where a transform is fitted: the scope belongs to the runner and to the name, not to the plugin.
+
+corpus        the utterances that are searched (default)
+heldout       the clips of the held-out split, which are never searched
+transductive  the utterances and the queries' own clips (what SUPERB's recipe does)
+speaker       all that the item's speaker says in the search split; ``query_material`` counts for how
+              many queries that is other recordings, only their own source recording, or only themselves
+utterance     each item itself
+
+No label reaches a transform. In a chain each link is fitted on what the links before it return.
+Fits see at most FIT_FRAMES frames, evenly spaced, so that memory does not follow the corpus.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kwsbench.errors import KwsbenchError, PluginError
+from kwsbench.plugins import Registry
+from kwsbench.spec import Spec, format_chain
+from kwsbench.store import StoredFrames
+from kwsbench.trials import Trials
+from kwsbench.types import Apply, Frames, Transform
+
+SCOPES = ("corpus", "heldout", "transductive", "speaker", "utterance")
+FIT_FRAMES = 262_144
+
+Array = npt.NDArray[np.float32]
+
+
+def scope_of(link: Spec) -> str:
+    """The scope that a link of a chain names, ``corpus`` by default."""
+    scope = link.params.get("scope", "corpus")
+    if scope not in SCOPES:
+        raise KwsbenchError(f"{link}: scope is {scope!r}, expected one of {', '.join(SCOPES)}")
+    return scope
+
+
+def without_scope(link: Spec) -> Spec:
+    """The link as its plugin sees it."""
+    return Spec(link.name, "", {key: value for key, value in link.params.items() if key != "scope"})
+
+
+@dataclass
+class FittedChain:
+    """A chain of transforms fitted on one layer of one data set."""
+
+    frames: StoredFrames
+    trials: Trials
+    chain: tuple[Spec, ...]
+    links: list[_Link] = field(default_factory=list)
+
+    def apply(self, item: int) -> Array:
+        """The corrected frames of one clip: (frames, dims) → (frames, k)."""
+        values = self.frames.item(item)
+        for link in self.links:
+            if len(values):
+                values = link(values, item)
+        return values
+
+    def queries(self) -> Frames:
+        """All queries, corrected."""
+        return Frames.join(_same_dims([self.apply(int(item)) for item in self.trials.queries]))
+
+    def utterances(self) -> CorrectedUtterances:
+        """All utterances, corrected when they are read."""
+        return CorrectedUtterances(self)
+
+
+@dataclass(frozen=True)
+class CorrectedUtterances:
+    """The search split as the engine reads it: a kwsbench.types.FrameSource."""
+
+    fitted: FittedChain
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Frames of each utterance."""
+        return self.fitted.frames.lengths[self.fitted.trials.utterances]
+
+    def read(self, first: int, last: int) -> Frames:
+        """Utterances first to last (exclusive), corrected."""
+        items = self.fitted.trials.utterances[first:last]
+        return Frames.join(_same_dims([self.fitted.apply(int(item)) for item in items]))
+
+
+def fit(frames: StoredFrames, trials: Trials, chain: tuple[Spec, ...], registry: Registry) -> FittedChain:
+    """Fit every link of a chain in turn."""
+    fitted = FittedChain(frames, trials, chain)
+    if not frames.lengths[trials.utterances].any():
+        raise KwsbenchError(f"{format_chain(chain)}: every utterance is too short for the encoder; nothing to fit on")
+    for spec in chain:
+        transform = registry.create("transforms", without_scope(spec))
+        fitted.links.append(_Link(fitted, len(fitted.links), transform, spec, scope_of(spec)))
+    return fitted
+
+
+def query_material(trials: Trials) -> dict[str, int]:
+    """Under a speaker scope: how many queries are corrected by which material of their speaker."""
+    recordings: dict[str, Counter[str]] = {}
+    for utterance in trials.utterances:
+        clip = trials.clips[utterance]
+        recordings.setdefault(clip.speaker, Counter())[clip.recording] += 1
+    counts = Counter({"other_recordings": 0, "source_recording": 0, "itself": 0})
+    for query in trials.queries:
+        clip = trials.clips[query]
+        mine = recordings[clip.speaker]
+        alone = "source_recording" if mine[clip.recording] > 1 else "itself"
+        counts["other_recordings" if len(mine) > 1 else alone] += 1
+    return dict(counts)
+
+
+@dataclass
+class _Link:
+    """One transform of the chain, fitted once for each group of items that its scope makes."""
+
+    owner: FittedChain
+    position: int
+    transform: Transform
+    spec: Spec
+    scope: str
+    fits: dict[str, Apply] = field(default_factory=dict)
+
+    def __call__(self, values: Array, item: int) -> Array:
+        if self.scope == "utterance":
+            return self._checked(self.transform.fit(values), values)
+        key, items = self._material(item)
+        if key not in self.fits:
+            self.fits[key] = self.transform.fit(self._before(items))
+        return self._checked(self.fits[key], values)
+
+    def _material(self, item: int) -> tuple[str, Callable[[], Sequence[int]]]:
+        """What the transform of this item is fitted on: a key for its group, and the group's clips."""
+        clips, trials = self.owner.trials.clips, self.owner.trials
+        if self.scope == "speaker":
+            speaker = clips[item].speaker
+            return speaker, lambda: [i for i in trials.utterances.tolist() if clips[i].speaker == speaker]
+        if self.scope == "heldout":
+            return "heldout", lambda: [i for i, clip in enumerate(clips) if clip.split == "heldout"]
+        # Every query is itself a clip of the search split, so its frames are among the utterances'.
+        # Under `corpus` it is there as an utterance that others search; `transductive` adds its
+        # weight a second time, as recipes do that pool queries and documents.
+        if self.scope == "transductive":
+            return "transductive", lambda: [*trials.utterances.tolist(), *trials.queries.tolist()]
+        return "corpus", trials.utterances.tolist
+
+    def _before(self, items: Callable[[], Sequence[int]]) -> Array:
+        """The frames of a group as the links before this one return them, evenly thinned."""
+        wanted = items()
+        if not wanted:
+            raise KwsbenchError(f"{self.spec}: the data set has no clips with split 'heldout' to fit on")
+        total = int(self.owner.frames.lengths[list(wanted)].sum())
+        step = max(1, -(-total // FIT_FRAMES))
+        parts, skip = [], 0
+        for index in wanted:
+            values = self.owner.frames.item(index)
+            for link in self.owner.links[: self.position]:
+                if len(values):
+                    values = link(values, index)
+            parts.append(values[skip::step])
+            skip = (skip - len(values)) % step
+        return np.ascontiguousarray(np.concatenate(_same_dims(parts)), np.float32)
+
+    def _checked(self, apply: Apply, values: Array) -> Array:
+        corrected = np.asarray(apply(np.array(values, np.float32)), np.float32)
+        if corrected.ndim != 2 or len(corrected) != len(values):
+            raise PluginError(
+                f"transform {self.spec} returned shape {corrected.shape} for {values.shape}; frames must stay in number"
+            )
+        if not np.isfinite(corrected).all():
+            raise PluginError(f"transform {self.spec} returned NaN or infinity; run kwsbench check on its plugin")
+        return corrected
+
+
+def _same_dims(items: list[Array]) -> list[Array]:
+    """Items without frames take the width that transforms gave to the others."""
+    dims = max((item.shape[1] for item in items if len(item)), default=0)
+    return [item if len(item) else np.zeros((0, dims), np.float32) for item in items]

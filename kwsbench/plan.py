@@ -1,0 +1,155 @@
+"""The grid: what a run file or command line asks for, as a tree of shared work.
+
+data set → encoder → layer → transform → [(distance, matcher), …]: a waveform is encoded once for
+all layers, a layer's frames are corrected once, and one tile of products serves all the leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from kwsbench.errors import KwsbenchError
+from kwsbench.fitting import scope_of, without_scope
+from kwsbench.plugins import Registry
+from kwsbench.spec import Spec, format_chain, parse, parse_chain
+
+AXES = ("dataset", "encoder", "transform", "distance", "matcher")
+DEFAULTS = {"transform": ["none"], "distance": ["cosine"], "matcher": ["sdtw"]}
+
+Chain = tuple[Spec, ...]
+
+
+class Axes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The values of each axis; a grid is their product."""
+
+    dataset: list[str] = []
+    encoder: list[str] = []
+    transform: list[str] = []
+    distance: list[str] = []
+    matcher: list[str] = []
+
+
+class RunFile(Axes, frozen=True, forbid_unknown_fields=True):
+    """RUN.toml: the axes that all grids share, and any number of grids that set their own."""
+
+    title: str = ""
+    grid: list[Axes] = []
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One cell below a corrected layer."""
+
+    distance: Spec
+    matcher: Spec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything to score, merged: no cell stands in it twice."""
+
+    tree: Mapping[Spec, Mapping[Spec, Mapping[str, Mapping[Chain, Sequence[Leaf]]]]]
+    """data set → encoder (without layers) → layers as asked ("" for all) → chain → leaves"""
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Read RUN.toml. Raises KwsbenchError that names what is wrong in it."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=RunFile)
+    except FileNotFoundError:
+        raise KwsbenchError(f"no run file {path}") from None
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise KwsbenchError(f"{path}: {error}; keys are {', '.join(AXES)}, title and [[grid]]") from None
+
+
+def build(run: RunFile, options: Mapping[str, Sequence[str]], registry: Registry) -> Plan:
+    """The plan of a run file, whose axes the options of the command line replace. Every name is checked."""
+    tree: dict[Spec, dict[Spec, dict[str, dict[Chain, dict[Leaf, None]]]]] = {}
+    for grid in run.grid or [Axes()]:
+        axes = {
+            axis: list(options.get(axis) or getattr(grid, axis) or getattr(run, axis) or DEFAULTS.get(axis, []))
+            for axis in AXES
+        }
+        for axis, values in axes.items():
+            if not values:
+                raise KwsbenchError(f"no {axis} to run; add --{axis} NAME (kwsbench plugins {axis}s lists them)")
+        encoders = [_checked(registry, "encoders", parse(text)) for text in axes["encoder"]]
+        chains = [_checked_chain(registry, text) for text in axes["transform"]]
+        leaves = [
+            Leaf(_checked(registry, "distances", parse(d)), _checked(registry, "matchers", parse(m)))
+            for d in axes["distance"]
+            for m in axes["matcher"]
+        ]
+        for dataset in _datasets(registry, axes["dataset"]):
+            for encoder in encoders:
+                layers = tree.setdefault(dataset, {}).setdefault(encoder.without_layers(), {})
+                for chain in chains:
+                    layers.setdefault(encoder.layers, {}).setdefault(chain, {}).update(dict.fromkeys(leaves))
+    return Plan({d: {e: {a: {c: list(v) for c, v in cs.items()} for a, cs in ls.items()} for e, ls in es.items()}
+                 for d, es in tree.items()})  # fmt: skip
+
+
+def choose_layers(asked: str, encoder: Spec, layers: Sequence[str]) -> list[str]:
+    """``9``, ``1-4,6``, ``cnn``, ``last`` or ``all`` (also when nothing is asked) → names of layers."""
+    if asked in ("", "all"):
+        return list(layers)
+    chosen: list[str] = []
+    for part in asked.split(","):
+        first, dash, last = part.partition("-")
+        if part == "last":
+            chosen.append(layers[-1])
+        elif part in layers:
+            chosen.append(part)
+        elif dash and first in layers and last in layers and layers.index(first) <= layers.index(last):
+            chosen += layers[layers.index(first) : layers.index(last) + 1]
+        else:
+            raise KwsbenchError(f"{encoder.name} has no layer {part!r}; it has {', '.join(layers)}")
+    return list(dict.fromkeys(chosen))
+
+
+def layer_plan(
+    asked: Mapping[str, Mapping[Chain, Sequence[Leaf]]], encoder: Spec, layers: Sequence[str]
+) -> dict[str, dict[Chain, list[Leaf]]]:
+    """The part of a plan below one encoder, once its layers are known: layer → chain → leaves."""
+    found: dict[str, dict[Chain, list[Leaf]]] = {layer: {} for layer in layers}
+    for text, chains in asked.items():
+        for layer in choose_layers(text, encoder, layers):
+            for chain, leaves in chains.items():
+                mine = found[layer].setdefault(chain, [])
+                mine += [leaf for leaf in leaves if leaf not in mine]
+    return {layer: chains for layer, chains in found.items() if chains}
+
+
+def _datasets(registry: Registry, texts: Iterable[str]) -> Iterator[Spec]:
+    """``prompts`` stands for all of ``prompts/fr``, ``prompts/it``, …"""
+    for text in texts:
+        spec = parse(text)
+        known = registry.plugins["datasets"]
+        group = [name for name in sorted(known) if name.startswith(f"{spec.name}/")]
+        if spec.name not in known and group:
+            for name in group:
+                yield _checked(registry, "datasets", Spec(name, "", spec.params))
+        else:
+            yield _checked(registry, "datasets", spec)
+
+
+def _checked(registry: Registry, kind: str, spec: Spec) -> Spec:
+    if spec.layers and kind != "encoders":
+        raise KwsbenchError(f"{spec}: only encoders have layers; leave out @{spec.layers}")
+    registry.find(kind, spec.name).read_params(spec.params)
+    return spec
+
+
+def _checked_chain(registry: Registry, text: str) -> Chain:
+    chain = parse_chain(text)
+    for link in chain:
+        scope_of(link)
+        _checked(registry, "transforms", without_scope(link))
+    return chain
+
+
+__all__ = ["AXES", "Leaf", "Plan", "RunFile", "build", "format_chain", "layer_plan", "read_run_file"]

@@ -1,0 +1,214 @@
+"""Discovery: entry points and files → one Registry. Nothing is global.
+
+Each plugin is loaded apart from the others: a broken one is reported by name and the rest go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+import pluggy
+
+from kwsbench import hookspecs
+from kwsbench.errors import KwsbenchError, PluginError, UnknownName, did_you_mean
+from kwsbench.spec import Spec
+
+KINDS = ("encoders", "transforms", "distances", "matchers", "datasets")
+
+Factory = Callable[..., Any]
+
+
+class Register(Protocol):
+    """What a hook is handed: ``register(name, factory, **defaults)``."""
+
+    def __call__(self, name: str, factory: Factory, **defaults: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One registered name."""
+
+    kind: str
+    name: str
+    owner: str
+    version: str
+    factory: Factory
+    defaults: Mapping[str, Any]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a user may set, with its default (``inspect.Parameter.empty`` when it must be set)."""
+        found = {
+            name: parameter.default
+            for name, parameter in inspect.signature(self.factory).parameters.items()
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        }
+        return found | dict(self.defaults)
+
+    def create(self, params: Mapping[str, str]) -> Any:
+        """The object, made by the factory from parameters as text. Raises KwsbenchError on a wrong one."""
+        return self.factory(**(dict(self.defaults) | self.read_params(params)))
+
+    def resolved(self, params: Mapping[str, str]) -> dict[str, Any]:
+        """All parameters with their values, given or default: what a fingerprint is made of."""
+        return self.parameters | self.read_params(params)
+
+    def read_params(self, params: Mapping[str, str]) -> dict[str, Any]:
+        """Text → values, by the annotations of the factory."""
+        known = self.parameters
+        hints = typing.get_type_hints(self.factory.__init__ if inspect.isclass(self.factory) else self.factory)
+        values = {}
+        for key, text in params.items():
+            if key not in known:
+                raise KwsbenchError(f"{self.name} has no parameter {key!r}. {did_you_mean(key, sorted(known))}")
+            values[key] = _convert(text, hints.get(key, str), f"{self.name}:{key}={text}")
+        missing = [key for key, default in (known | values).items() if default is inspect.Parameter.empty]
+        if missing:
+            raise KwsbenchError(f"{self.name} needs {missing[0]!r}; write {self.name}:{missing[0]}=…")
+        return values
+
+
+@dataclass
+class Registry:
+    """All that is registered, by kind and name, and what could not be loaded."""
+
+    plugins: dict[str, dict[str, Plugin]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def find(self, kind: str, name: str) -> Plugin:
+        """The plugin of that name. Raises UnknownName with the closest one."""
+        try:
+            return self.plugins[kind][name]
+        except KeyError:
+            error = UnknownName(kind.removesuffix("s"), name, self.plugins[kind])
+            if self.broken:
+                error.args = (f"{error} ({len(self.broken)} plugin(s) could not be loaded: see kwsbench plugins)",)
+            raise error from None
+
+    def create(self, kind: str, spec: Spec) -> Any:
+        """The object that a spec names."""
+        return self.find(kind, spec.name).create(spec.params)
+
+    def all(self) -> list[Plugin]:
+        """Every plugin, by kind and name."""
+        return [self.plugins[kind][name] for kind in KINDS for name in sorted(self.plugins[kind])]
+
+
+def load(files: Sequence[Path] = ()) -> Registry:
+    """A Registry of all installed plugins and of the given single files.
+
+    An installed plugin that fails is reported in ``broken``; a file that the user named raises.
+    """
+    registry = Registry()
+    for point in sorted(entry_points(group=hookspecs.GROUP), key=lambda point: point.name):
+        owner, version = _distribution(point)
+        try:
+            _add(registry, point.load(), owner, version)
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises must not take the others down
+            registry.broken[f"{owner}: {point.name}"] = _one_line(error)
+    for path in files:
+        _add(registry, _import_file(path), str(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+    return registry
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist else (point.value, "")
+
+
+def _add(registry: Registry, module: types.ModuleType, owner: str, version: str) -> None:
+    """Register all that one module offers, or nothing of it."""
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        hooks = [f"register_{kind}" for kind in KINDS]
+        wrong = next((name for name in vars(module) if name not in hooks and _is_hook(module, name)), "")
+        message = f"{module.__name__}: no hook is called {wrong!r}. {did_you_mean(wrong, hooks)}"
+        raise PluginError(message) from error
+    found: list[Plugin] = []
+    for kind in KINDS:
+
+        def register(name: str, factory: Factory, /, *, _kind: str = kind, **defaults: Any) -> None:
+            found.append(Plugin(_kind, name, owner, version, factory, defaults))
+
+        getattr(manager.hook, f"register_{kind}")(register=register)
+    if not found:
+        raise PluginError(f"{module.__name__} registers nothing; mark its hooks with @kwsbench.hookimpl")
+    for plugin in found:
+        _check(registry, plugin)
+    for plugin in found:
+        registry.plugins[plugin.kind][plugin.name] = plugin
+
+
+def _check(registry: Registry, plugin: Plugin) -> None:
+    other = registry.plugins[plugin.kind].get(plugin.name)
+    if other:
+        raise PluginError(
+            f"{plugin.kind.removesuffix('s')} {plugin.name!r} is registered twice, by {other.owner} and by "
+            f"{plugin.owner}; rename one of them"
+        )
+    strange = sorted(set(plugin.defaults) - set(inspect.signature(plugin.factory).parameters))
+    if strange:
+        raise PluginError(f"{plugin.name}: the factory has no parameter {strange[0]!r} to give a default to")
+
+
+def _is_hook(module: types.ModuleType, name: str) -> bool:
+    return hasattr(getattr(module, name), f"{hookspecs.GROUP}_impl")
+
+
+def _import_file(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise KwsbenchError(f"no plugin file {path}; --plugin takes the path of a .py file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise KwsbenchError(f"{path} is no Python file; --plugin takes the path of a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise PluginError(f"{path} could not be imported: {_one_line(error)}") from error
+    return module
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return text if isinstance(error, KwsbenchError) else f"{type(error).__name__}: {text}"
+
+
+def _convert(text: str, hint: Any, where: str) -> Any:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
+    if typing.get_origin(hint) is typing.Literal:
+        if text in options:
+            return text
+        raise KwsbenchError(f"{where}: expected one of {', '.join(map(str, options))}")
+    if type(None) in options and text == "none":
+        return None
+    for option in options:
+        if option is bool:
+            if text in ("true", "false"):
+                return text == "true"
+        elif option in (int, float, str, Path):
+            try:
+                return option(text)
+            except ValueError:
+                continue
+    names = " or ".join("true or false" if o is bool else getattr(o, "__name__", str(o)) for o in options)
+    raise KwsbenchError(f"{where}: expected {names}")

@@ -1,0 +1,207 @@
+"""Do what a survey found undone: encode, fit, score, record.
+
+A record is written the moment its cell is scored, so a run may be killed at any point and nothing
+that is finished is done again. A cell that fails is recorded with its error and the others go on;
+the next run tries it again.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kwsbench import encoding, engine, fitting, isotropy, results
+from kwsbench.errors import KwsbenchError
+from kwsbench.plan import Chain
+from kwsbench.plugins import Registry
+from kwsbench.provenance import peak_memory_mb, provenance
+from kwsbench.results import Combination, Costs, Data, Isotropy, Result
+from kwsbench.store import FrameStore, StoredFrames, atomic_write
+from kwsbench.survey import Cell, Job, Survey
+from kwsbench.types import Encoder, Frames, FrameSource, Progress, Scores, no_progress
+
+ISOTROPY_FRAMES = 20_000
+"""Isotropy is measured on at most so many frames, evenly spaced over the utterances."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. Nothing here may change a score."""
+
+    board: Path
+    cache: Path
+    workers: int = 1
+    memory_bytes: int = 2_000_000_000
+
+
+@dataclass
+class Run:
+    """One run, and what became of it."""
+
+    registry: Registry
+    options: Options
+    progress: Progress = no_progress
+    failures: list[tuple[Combination, str]] = field(default_factory=list)
+    done: int = 0
+    total: int = 0
+
+    def execute(self, survey: Survey) -> None:
+        """Do every cell that has no record."""
+        jobs = [job.unrecorded() for job in survey.jobs]
+        self.total = sum(len(job.all_cells) for job in jobs)
+        for job in jobs:
+            if job.all_cells:
+                self._job(job)
+
+    def _job(self, job: Job) -> None:
+        if job.error:
+            self._fail(job.all_cells, job.error)
+            return
+        try:
+            store = self._encode(job)
+        except Exception as error:  # noqa: BLE001 - recorded, and the next encoder may be sound
+            self._fail(job.all_cells, error)
+            return
+        for layer, chains in job.cells.items():
+            frames = store.layer(layer)
+            for chain, cells in chains.items():
+                self._chain(job, store, frames, chain, cells)
+
+    def _encode(self, job: Job) -> FrameStore:
+        """The frames of all layers that the job needs; the encoder is made only if any are missing."""
+        clips = job.data.dataset.clips
+        identity = {"encoder": job.described, "audio": job.data.audio_keys}
+        store = FrameStore.open(self.options.cache, identity, len(clips))
+        layers = list(job.cells)
+        if any(store.missing(shard, layers) for shard in range(len(store.shards))):
+            encoder: Encoder = self.registry.create("encoders", job.encoder)
+            name = f"{job.encoder} on {job.data.dataset.name}"
+            encoding.encode_missing(encoder, name, clips, layers, store, self.progress)
+        return store
+
+    def _chain(self, job: Job, store: FrameStore, frames: StoredFrames, chain: Chain, cells: Sequence[Cell]) -> None:
+        """Fit one chain of transforms on one layer, and do all cells below it."""
+        started = time.perf_counter()
+        try:
+            fitted = fitting.fit(frames, job.data.trials, chain, self.registry)
+            queries = fitted.queries()
+            plain = fitting.fit(frames, job.data.trials, (), self.registry)
+            shape = {"before": measure(plain.utterances()), "after": measure(fitted.utterances())}
+        except Exception as error:  # noqa: BLE001 - recorded, and the next chain may be sound
+            self._fail(cells, error)
+            return
+        fit_s, started = time.perf_counter() - started, time.perf_counter()
+        outcomes = self._score(queries, fitted.utterances(), cells)
+        score_s = time.perf_counter() - started
+        data = describe_data(job, frames, chain)
+        for cell, outcome in zip(cells, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self._fail([cell], outcome)
+                continue
+            started = time.perf_counter()
+            conditions = job.data.scorer.evaluate(outcome.scores)
+            costs = Costs(
+                encode_s=round(store.seconds, 3),
+                encode_real_time_factor=round(store.seconds / job.data.audio_s, 5),
+                fit_s=round(fit_s, 3),
+                score_s=round(score_s, 3),
+                cells_in_score=len(cells),
+                metrics_s=round(time.perf_counter() - started, 3),
+                peak_memory_mb=round(peak_memory_mb(), 1),
+            )
+            self._keep_scores(cell, outcome)
+            self._save(cell, data=data, conditions=conditions, isotropy=shape, costs=costs, provenance=provenance())
+
+    def _score(self, queries: Frames, utterances: FrameSource, cells: Sequence[Cell]) -> list[Scores | Exception]:
+        """One tile for all cells; if that fails, each alone, so that only the culprit is recorded as failed."""
+        try:
+            leaves = [
+                (
+                    self.registry.create("distances", cell.leaf.distance),
+                    self.registry.create("matchers", cell.leaf.matcher),
+                )
+                for cell in cells
+            ]
+            options = self.options
+            return list(
+                engine.score_grid(
+                    queries, utterances, leaves, workers=options.workers, memory_bytes=options.memory_bytes
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            if len(cells) == 1:
+                return [error]
+            return [outcome for cell in cells for outcome in self._score(queries, utterances, [cell])]
+
+    def _keep_scores(self, cell: Cell, scores: Scores) -> None:
+        """Raw scores stay in the cache: metrics can be computed anew, and two runs compared pair by pair."""
+        with atomic_write(self.options.cache / "scores" / f"{cell.fingerprint[:24]}.npz") as file:
+            np.savez(file, scores=scores.scores, starts=scores.starts, ends=scores.ends)
+
+    def _fail(self, cells: Sequence[Cell], error: Exception) -> None:
+        """A mistake that the user can mend is recorded in a line, anything else with its traceback."""
+        notes: dict[str, Any] = provenance()
+        message = str(error)
+        if not isinstance(error, KwsbenchError):
+            message = f"{type(error).__name__}: {error}"
+            notes = {**notes, "traceback": traceback.format_exception(error)}
+        for cell in cells:
+            self.failures.append((cell.combination, message))
+            self._save(cell, provenance=notes, error=message)
+
+    def _save(self, cell: Cell, **outcome: Any) -> None:
+        result = Result(
+            fingerprint=cell.fingerprint, combination=cell.combination, identity=dict(cell.identity), **outcome
+        )
+        results.save(result, self.options.board / "results")
+        self.done += 1
+        self.progress("scoring", self.done, self.total)
+
+
+def measure(utterances: FrameSource) -> Isotropy:
+    """Isotropy of the frames that are searched, evenly thinned to ISOTROPY_FRAMES at most."""
+    starts = np.concatenate([[0], np.cumsum(utterances.lengths)]).tolist()
+    step = max(1, -(-starts[-1] // ISOTROPY_FRAMES))
+    sample = np.concatenate(
+        [
+            utterances.read(i, i + 1).values[-start % step :: step]
+            for i, (start, stop) in enumerate(pairwise(starts))
+            if stop > start
+        ]
+    )
+    return Isotropy(
+        mean_cosine=results.number(isotropy.mean_cosine(sample)),
+        isoscore=results.number(isotropy.isoscore(sample)),
+        frames=len(sample),
+        dims=sample.shape[1],
+    )
+
+
+def describe_data(job: Job, frames: StoredFrames, chain: Chain) -> Data:
+    """What was searched, and all that was left out or changed on the way."""
+    data, trials = job.data, job.data.trials
+    clips = data.dataset.clips
+    by_speaker = any(fitting.scope_of(link) == "speaker" for link in chain)
+    return Data(
+        digest=data.digest,
+        language=data.dataset.language,
+        heard=bool(data.dataset.language) and data.dataset.language in job.languages,
+        clips=len(clips),
+        speakers=len({clip.speaker for clip in clips if clip.split == "search"}),
+        keywords=len(set(trials.keywords)),
+        queries=len(trials.queries),
+        utterances=len(trials.utterances),
+        audio_s=round(data.audio_s, 3),
+        left_out={"keyword_clips_without_a_target": trials.queries_left_out, **trials.left_out},
+        audio=data.audio_changes,
+        too_short=int((frames.lengths == 0).sum()),
+        query_material=fitting.query_material(trials) if by_speaker else {},
+        notes=dict(data.dataset.notes or {}),
+    )

@@ -1,0 +1,158 @@
+"""The frame cache: what an encoder made of a data set, as memory-mapped shards addressed by content.
+
+    <cache>/frames/<key>/identity.json     what the key is the hash of, for people
+    <cache>/frames/<key>/00007/lengths.npy int64 (items of the shard,), frames of each
+    <cache>/frames/<key>/00007/5.npy       float32 (frames, dims) of layer 5
+    <cache>/frames/<key>/00007/seconds.npy what encoding it took
+
+The key pins the audio and the encoder (name, version, parameters, weights, numerics). A file is
+either whole or not there: it is written under another name and renamed. So a run that is killed
+encodes again at most one shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kwsbench.errors import KwsbenchError
+from kwsbench.types import Frames
+
+SHARD_ITEMS = 128
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """sha256 of an identity: the same for equal content, whatever the order of its keys."""
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)  # mkstemp makes files that only their owner reads
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """The frames of one encoder on one data set, shard by shard of SHARD_ITEMS items."""
+
+    folder: Path
+    items: int
+
+    @classmethod
+    def open(cls, cache: Path, identity: Mapping[str, Any], items: int) -> FrameStore:
+        """The store of what this identity pins; nothing need be in it yet."""
+        folder = cache / "frames" / fingerprint(identity)[:24]
+        if not (folder / "identity.json").exists():
+            with atomic_write(folder / "identity.json") as file:
+                file.write(json.dumps(identity, indent=1, ensure_ascii=False, default=str).encode())
+        return cls(folder, items)
+
+    @property
+    def shards(self) -> list[range]:
+        """The items of each shard."""
+        return [range(i, min(i + SHARD_ITEMS, self.items)) for i in range(0, self.items, SHARD_ITEMS)]
+
+    def missing(self, shard: int, layers: Sequence[str]) -> list[str]:
+        """The layers that this shard lacks."""
+        return [layer for layer in layers if not self._path(shard, layer).exists()]
+
+    def write(self, shard: int, layer: str, items: Sequence[npt.NDArray[np.float32] | None]) -> None:
+        """Keep the frames of one layer of one shard; None is an item too short for a frame."""
+        lengths = np.array([0 if item is None else len(item) for item in items], np.int64)
+        made = [item for item in items if item is not None]
+        values = np.concatenate(made) if made else np.zeros((0, 0), np.float32)
+        with atomic_write(self.folder / f"{shard:05d}" / "lengths.npy") as file:
+            np.save(file, lengths)
+        with atomic_write(self._path(shard, layer)) as file:
+            np.save(file, np.ascontiguousarray(values, np.float32))
+
+    def note_seconds(self, shard: int, seconds: float) -> None:
+        """Keep what encoding this shard took; layers that are added later add their time."""
+        with atomic_write(self._path(shard, "seconds")) as file:
+            np.save(file, np.array(self._seconds(shard) + seconds))
+
+    @property
+    def seconds(self) -> float:
+        """What encoding took in all, whenever it was done."""
+        return sum(self._seconds(shard) for shard in range(len(self.shards)))
+
+    def _seconds(self, shard: int) -> float:
+        path = self._path(shard, "seconds")
+        return float(_open(path)) if path.exists() else 0.0
+
+    def layer(self, name: str) -> StoredFrames:
+        """All items of one layer, mapped and not read."""
+        return StoredFrames(
+            [_open(self._path(shard, name)) for shard in range(len(self.shards))],
+            [_open(self.folder / f"{shard:05d}" / "lengths.npy") for shard in range(len(self.shards))],
+        )
+
+    def _path(self, shard: int, layer: str) -> Path:
+        return self.folder / f"{shard:05d}" / f"{layer}.npy"
+
+
+@dataclass(frozen=True)
+class StoredFrames:
+    """One layer of a data set: items are read when they are asked for."""
+
+    values: Sequence[npt.NDArray[np.float32]]
+    shard_lengths: Sequence[npt.NDArray[np.int64]]
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Frames of each item: int64 (items,)."""
+        return np.concatenate(self.shard_lengths)
+
+    @cached_property
+    def dims(self) -> int:
+        """Columns; shards of nothing but too short items have none."""
+        return max(int(values.shape[1]) for values in self.values)
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """Where each item starts in its shard."""
+        return np.concatenate([np.cumsum(lengths) - lengths for lengths in self.shard_lengths])
+
+    def item(self, index: int) -> npt.NDArray[np.float32]:
+        """The (frames, dims) of one item."""
+        if not self.lengths[index]:
+            return np.zeros((0, self.dims), np.float32)
+        start = self._starts[index]
+        return self.values[index // SHARD_ITEMS][start : start + self.lengths[index]]
+
+    def take(self, items: Sequence[int] | npt.NDArray[np.int64]) -> Frames:
+        """The items of that order, in memory."""
+        if not len(items):
+            return Frames(np.zeros((0, self.dims), np.float32), np.zeros(1, np.int64))
+        return Frames.join([self.item(int(index)) for index in items])
+
+
+def _open(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None)  # type: ignore[no-any-return]
+    except (ValueError, EOFError, OSError) as error:
+        raise KwsbenchError(f"{path} is damaged ({error}); delete its folder and run again") from None
