@@ -240,12 +240,11 @@ def _check_audio(
 def _duration(path: Path, *, decode: bool) -> float | str:
     """Seconds, or what is wrong with the file."""
     try:
-        duration = audio.duration_s(path)
         if decode:
             audio.read(path)
+        return audio.duration_s(path)
     except KwsbenchError as error:
         return str(error)
-    return duration
 
 
 def _clip(row: Mapping[str, str], root: Path) -> Clip:

@@ -15,7 +15,7 @@ import msgspec
 from kwsbench.errors import KwsbenchError
 from kwsbench.fitting import scope_of, without_scope
 from kwsbench.plugins import Registry
-from kwsbench.spec import Spec, format_chain, parse, parse_chain
+from kwsbench.spec import Spec, parse, parse_chain
 
 AXES = ("dataset", "encoder", "transform", "distance", "matcher")
 DEFAULTS = {"transform": ["none"], "distance": ["cosine"], "matcher": ["sdtw"]}
@@ -84,7 +84,7 @@ def build(run: RunFile, options: Mapping[str, Sequence[str]], registry: Registry
             for d in axes["distance"]
             for m in axes["matcher"]
         ]
-        for dataset in _datasets(registry, axes["dataset"]):
+        for dataset in datasets(registry, axes["dataset"]):
             for encoder in encoders:
                 layers = tree.setdefault(dataset, {}).setdefault(encoder.without_layers(), {})
                 for chain in chains:
@@ -124,8 +124,8 @@ def layer_plan(
     return {layer: chains for layer, chains in found.items() if chains}
 
 
-def _datasets(registry: Registry, texts: Iterable[str]) -> Iterator[Spec]:
-    """``prompts`` stands for all of ``prompts/fr``, ``prompts/it``, …"""
+def datasets(registry: Registry, texts: Iterable[str]) -> Iterator[Spec]:
+    """The data sets that names stand for: ``prompts`` is all of ``prompts/fr``, ``prompts/it``, …"""
     for text in texts:
         spec = parse(text)
         known = registry.plugins["datasets"]
@@ -150,6 +150,3 @@ def _checked_chain(registry: Registry, text: str) -> Chain:
         scope_of(link)
         _checked(registry, "transforms", without_scope(link))
     return chain
-
-
-__all__ = ["AXES", "Leaf", "Plan", "RunFile", "build", "format_chain", "layer_plan", "read_run_file"]

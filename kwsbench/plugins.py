@@ -60,6 +60,25 @@ class Plugin:
         }
         return found | dict(self.defaults)
 
+    @property
+    def signature(self) -> str:
+        """The parameters as they are written: ``kind=zca, eps=0.001``; ``path=…`` must be given."""
+        return ", ".join(
+            f"{key}={'…' if default is inspect.Parameter.empty else _write(default)}"
+            for key, default in self.parameters.items()
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "what": self.summary,
+            "parameters": self.signature,
+            "owner": self.owner,
+            "version": self.version,
+        }
+
     def create(self, params: Mapping[str, str]) -> Any:
         """The object, made by the factory from parameters as text. Raises KwsbenchError on a wrong one."""
         return self.factory(**(dict(self.defaults) | self.read_params(params)))
@@ -186,6 +205,10 @@ def _import_file(path: Path) -> types.ModuleType:
     except Exception as error:
         raise PluginError(f"{path} could not be imported: {_one_line(error)}") from error
     return module
+
+
+def _write(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _one_line(error: Exception) -> str:

@@ -17,11 +17,11 @@ SCORING = 1
 """Version of everything between frames and metrics. Raise it when a score can change; boards never mix two."""
 
 
-class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What all parts of a record share: an unknown field is an error, never ignored."""
 
 
-class Combination(Record):
+class Combination(Record, frozen=True):
     """One cell of the grid, in names that ``kwsbench run`` takes."""
 
     dataset: str
@@ -36,7 +36,7 @@ class Combination(Record):
         return f"{self.dataset} {name}@{self.layer}{colon}{params} {self.transform} {self.distance} {self.matcher}"
 
 
-class Estimate(Record):
+class Estimate(Record, frozen=True):
     """A metric: its value, its 95% interval over keywords, and what random order would give."""
 
     value: float | None
@@ -45,15 +45,15 @@ class Estimate(Record):
     chance: float | None
 
 
-class PerKeyword(Record):
+class PerKeyword(Record, frozen=True):
     """Columns of equal length: the mean of each metric over the queries of one keyword."""
 
     keyword: list[str]
     queries: list[int]
-    metrics: dict[str, list[float]]
+    metrics: dict[str, list[float | None]]
 
 
-class ConditionResult(Record):
+class ConditionResult(Record, frozen=True):
     """What was measured under one condition (``across/isolated`` and the like)."""
 
     queries: int
@@ -64,7 +64,7 @@ class ConditionResult(Record):
     per_keyword: PerKeyword
 
 
-class Isotropy(Record):
+class Isotropy(Record, frozen=True):
     """Of the frames that are searched, in float64."""
 
     mean_cosine: float | None
@@ -73,7 +73,7 @@ class Isotropy(Record):
     dims: int
 
 
-class Data(Record):
+class Data(Record, frozen=True):
     """What was searched, what was left out, and how the audio came."""
 
     digest: str
@@ -95,7 +95,7 @@ class Data(Record):
     notes: dict[str, str | int]
 
 
-class Costs(Record):
+class Costs(Record, frozen=True):
     """Seconds of work; shared work is counted in full in each cell that shares it, with how many do."""
 
     encode_s: float
@@ -107,7 +107,7 @@ class Costs(Record):
     peak_memory_mb: float
 
 
-class Result(Record, kw_only=True):
+class Result(Record, frozen=True, kw_only=True):
     """The record of one cell. Either ``conditions`` or ``error`` says how it ended."""
 
     schema: int = SCHEMA

@@ -82,14 +82,15 @@ class Scorer:
 
 
 def _per_keyword(rows: dict[str, npt.NDArray[np.float64]], prepared: _Prepared) -> PerKeyword:
-    """Means over the queries of each keyword; AUC is undefined where a query has no negatives."""
+    """Means over the queries of each keyword; None where it is undefined for all of them."""
     names = sorted(set(prepared.keywords))
     queries = np.bincount(prepared.codes, minlength=len(names))
     by_metric = {}
     for name, metric in METRICS.items():
-        sums = np.bincount(prepared.codes, weights=np.nan_to_num(rows[name]), minlength=len(names))
-        defined = np.bincount(prepared.codes[~np.isnan(rows[name])], minlength=len(names))
-        by_metric[metric] = [round(float(v), 5) for v in sums / np.maximum(defined, 1)]
+        defined = ~np.isnan(rows[name])
+        sums = np.bincount(prepared.codes[defined], weights=rows[name][defined], minlength=len(names))
+        counts = np.bincount(prepared.codes[defined], minlength=len(names))
+        by_metric[metric] = [number(s / n) if n else None for s, n in zip(sums, counts, strict=True)]
     return PerKeyword(keyword=names, queries=queries.tolist(), metrics=by_metric)
 
 

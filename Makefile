@@ -1,0 +1,43 @@
+# Two commands for a newcomer: `make leaderboard` and `make test`. Both set up what they need.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Installed first and pinned: whatever pulls in torch later would take its largest build.
+TORCH ?= torch==2.13.0
+BOARD ?= leaderboards/mine
+READY := $(VENV)/.ready
+
+.PHONY: leaderboard test check setup bench format
+
+leaderboard: setup
+	$(BIN)/kwsbench run leaderboards/prompts/run.toml --board $(BOARD)
+	$(BIN)/kwsbench leaderboard $(BOARD) --write
+	$(BIN)/kwsbench leaderboard $(BOARD)
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/kwsbench leaderboard leaderboards/prompts --check
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "kwsbench needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "no venv module; on Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	$(BIN)/pip install --progress-bar on "$(TORCH)"
+	$(BIN)/pip install --progress-bar on -e ".[dev]"
+	@touch $@

@@ -1,0 +1,5 @@
+"""``python -m kwsbench``."""
+
+from kwsbench.cli import main
+
+main()

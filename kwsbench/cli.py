@@ -1,0 +1,242 @@
+"""The command line: options and wording; the work is elsewhere.
+
+stdout is data, stderr is talk. Exit 0: done; 1: some cells failed; 2: the user's to mend, in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kwsbench import plugins
+from kwsbench.console import progress_bars, say
+from kwsbench.errors import KwsbenchError, UnknownName
+
+PATH = click.Path(path_type=Path)
+BOARD = click.Path(path_type=Path, file_okay=False)
+SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+with_plugins = click.option(
+    "--plugin", "files", type=PATH, multiple=True, help="A plugin file of your own. Repeatable."
+)
+
+
+class Memory(click.ParamType[int]):
+    """``2GB``, ``500MB`` → bytes."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"([0-9.]+)\s*([KMG]?)i?B?", value.strip(), flags=re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is no size; write it as 2GB or 500MB", param, ctx)
+        return int(float(found[1]) * SIZES[found[2].upper()])
+
+
+@click.group()
+@click.version_option(version("kwsbench"), prog_name="kwsbench")
+def cli() -> None:
+    """Which speech representation finds a spoken word said by somebody else?"""
+
+
+@cli.command()
+@click.argument("run_file", required=False, type=PATH)
+@click.option("--dataset", multiple=True, help="prompts, fsdd:path=DIR, manifest:path=DIR, … Repeatable.")
+@click.option("--encoder", multiple=True, help="mfcc, nano-hubert@5, hubert-base@all, … Repeatable.")
+@click.option("--transform", multiple=True, help="none, center:scope=speaker+whiten, … Repeatable. [default: none]")
+@click.option("--distance", multiple=True, help="cosine, euclidean, … Repeatable. [default: cosine]")
+@click.option("--matcher", multiple=True, help="sdtw, sdtw:steps=asymmetric, … Repeatable. [default: sdtw]")
+@click.option("--board", type=BOARD, default="leaderboards/mine", show_default=True, help="Where records go.")
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Threads. [default: all cores]")
+@click.option("--memory", type=Memory(), default="2GB", show_default=True, help="How much the scoring may take.")
+@click.option("--dry-run", is_flag=True, help="Show the cells and which are recorded; do nothing.")
+@with_plugins
+def run(
+    run_file: Path | None,
+    board: Path,
+    workers: int | None,
+    memory: int,
+    files: Sequence[Path],
+    *,
+    dry_run: bool,
+    **axes: Sequence[str],
+) -> None:
+    """Score every combination of the axes; options replace the axes of RUN_FILE.
+
+    Every combination is one record in BOARD/results. What is recorded is not done again, so a run
+    may be stopped at any time and started again.
+    """
+    from kwsbench import plan, results
+    from kwsbench.survey import survey
+
+    registry = plugins.load(files)
+    for owner, problem in registry.broken.items():
+        say(f"left out plugin {owner}: {problem}")
+    asked = plan.read_run_file(run_file) if run_file else plan.RunFile()
+    planned = plan.build(asked, axes, registry)
+    recorded = {r.fingerprint: r.error is None for r in results.load_all(board / "results")}
+    with progress_bars() as progress:
+        surveyed = survey(planned, registry, recorded, prepare=not dry_run, progress=progress)
+        states = Counter(cell.state for cell in surveyed.cells)
+        summary = f"{len(surveyed.cells)} cells: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+        if not dry_run:
+            from kwsbench.paths import cache_dir
+            from kwsbench.runner import Options, Run
+
+            say(summary)
+            work = Run(registry, Options(board, cache_dir(), workers or os.cpu_count() or 1, memory), progress)
+            work.execute(surveyed)
+    if dry_run:
+        for cell in surveyed.cells:
+            click.echo(f"{cell.state:<13} {cell.combination}")
+        say(summary)
+    for problem in surveyed.problems:
+        say(f"error: {problem}")
+    if surveyed.problems and not surveyed.cells:
+        sys.exit(2)
+    failures = [] if dry_run else work.failures
+    for message, count in Counter(message for _, message in failures).items():
+        say(f"failed: {count} cell{'s' * (count > 1)}: {message}")
+    if not dry_run:
+        say(f"{work.done - len(failures)} cells scored, {states['recorded']} were recorded already; see: "
+            f"kwsbench leaderboard {board}")  # fmt: skip
+    sys.exit(1 if failures or surveyed.problems else 0)
+
+
+@cli.command()
+@click.argument("board", type=BOARD)
+@click.option("--view", type=click.Choice(["encoders", "all"]), default="encoders", show_default=True,
+              help="One row an encoder, everything else chosen; or one row a configuration, its layer chosen.")  # fmt: skip
+@click.option("--metric", type=click.Choice(["map", "p@1", "p@10", "p@n", "auc"]), default="map", show_default=True)
+@click.option("--format", "style", type=click.Choice(["github", "plain", "csv", "latex", "html"]), default="plain",
+              show_default=True)  # fmt: skip
+@click.option("--top", type=int, default=0, help="Only so many rows a data set. [default: all]")
+@click.option("--write", is_flag=True, help="Write the tables into BOARD/README.md and the page BOARD/index.html.")
+@click.option("--check", is_flag=True, help="Fail unless BOARD/README.md shows what the records say.")
+def leaderboard(board: Path, view: str, metric: str, style: str, top: int, *, write: bool, check: bool) -> None:
+    """Show the records of BOARD as tables, one for each data set."""
+    from kwsbench import leaderboard as boards
+
+    if check:
+        boards.check_readme(board)
+        say(f"{board}: tables match the records")
+        return
+    if write:
+        from kwsbench import page
+
+        say(f"wrote {boards.write_readme(board)} and {page.write(board)}")
+        return
+    if style == "html":
+        from kwsbench import page
+
+        click.echo(page.make(board))
+        return
+    for name, mine in boards.by_dataset(boards.read_rows(board, view)).items():
+        if style != "csv":
+            click.echo(f"\n{name}\n")
+        click.echo(boards.render(boards.table(mine, metric=metric, top=top), style))
+
+
+@cli.command(name="plugins")
+@click.argument("kind", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@with_plugins
+def list_plugins(kind: str | None, files: Sequence[Path], *, as_json: bool) -> None:
+    """List what is registered: name, parameters, owner, and what it is."""
+    registry = plugins.load(files)
+    if kind and kind not in plugins.KINDS:
+        raise UnknownName("kind of plugin", kind, plugins.KINDS)
+    found = [plugin for plugin in registry.all() if kind in (None, plugin.kind)]
+    if as_json:
+        click.echo(json.dumps([plugin.as_dict() for plugin in found], indent=1, default=str))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        for shown in [kind] if kind else plugins.KINDS:
+            table = Table("name", "what", "parameters", "owner", title=shown, title_justify="left", box=None)
+            for plugin in (plugin for plugin in found if plugin.kind == shown):
+                table.add_row(plugin.name, plugin.summary, plugin.signature, plugin.owner)
+            Console().print(table)
+    for owner, problem in registry.broken.items():
+        say(f"could not be loaded: {owner}: {problem}")
+    if registry.broken:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("file", type=PATH)
+def check(file: Path) -> None:
+    """Prove that the plugins of FILE keep their contract; say what to mend where they do not."""
+    from kwsbench.testing import check_file
+
+    findings = check_file(file)
+    problems = 0
+    for finding in findings:
+        click.echo(f"{'FAIL' if finding.problems else 'ok  '} {finding.kind} {finding.name}")
+        for problem in finding.problems:
+            click.echo(f"     {problem}")
+        problems += len(finding.problems)
+    say(f"{len(findings)} plugins, {problems} problems")
+    sys.exit(1 if problems else 0)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--prepare", is_flag=True, help="Fetch and decode what it needs now.")
+@click.option("--verify", is_flag=True, help="Read everything and name every problem, with file and line.")
+@with_plugins
+def datasets(name: str | None, files: Sequence[Path], *, prepare: bool, verify: bool) -> None:
+    """List data sets, or describe NAME: a data set, or a folder of your own with a manifest."""
+    from kwsbench import describe
+
+    registry = plugins.load(files)
+    with progress_bars() as progress:
+        if name is None:
+            lines = describe.list_datasets(registry)
+        elif verify:
+            lines, sound = describe.verify(name, registry, progress)
+        else:
+            lines = describe.describe(name, registry, prepare=prepare, progress=progress)
+    for line in lines:
+        click.echo(line)
+    if verify and name is not None and not sound:
+        sys.exit(2)
+
+
+@cli.command()
+@click.argument("result", type=PATH)
+def show(result: Path) -> None:
+    """Show one record: what was scored on what, every figure, what was left out and what it cost."""
+    from kwsbench import results
+    from kwsbench.describe import describe_result
+
+    for line in describe_result(results.load(result)):
+        click.echo(line)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one line."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        say("stopped; what is recorded stays, run it again to go on")
+        sys.exit(130)
+    except KwsbenchError as error:
+        say(f"error: {error}")
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)

@@ -1,0 +1,103 @@
+"""Data sets and records in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tabulate import tabulate
+
+from kwsbench import dataset as manifests
+from kwsbench.leaderboard import fraction, interval
+from kwsbench.plan import datasets
+from kwsbench.plugins import Registry
+from kwsbench.results import Result
+from kwsbench.spec import Spec
+from kwsbench.survey import Searchable, open_dataset
+from kwsbench.trials import CONDITIONS, NEGATIVE, POSITIVE
+from kwsbench.types import Progress, no_progress
+
+
+def list_datasets(registry: Registry) -> list[str]:
+    """Names and what they are."""
+    known = registry.plugins["datasets"]
+    return [f"{name:<14} {known[name].summary}" for name in sorted(known)]
+
+
+def describe(name: str, registry: Registry, *, prepare: bool, progress: Progress = no_progress) -> list[str]:
+    """Counts of a data set, and the trials of each condition."""
+    lines = []
+    for spec in _specs(name, registry):
+        data = open_dataset(spec, registry, prepare=prepare, progress=progress)
+        lines += [*_describe(data), ""]
+    return lines[:-1]
+
+
+def verify(name: str, registry: Registry, progress: Progress = no_progress) -> tuple[list[str], bool]:
+    """Every problem of a data set, and whether it has none. A folder is read as a manifest."""
+    if Path(name).exists():
+        found = manifests.check_manifest(Path(name), decode=True, progress=progress)
+        lines = [str(problem) for problem in found.problems]
+        if found.ignored_columns:
+            lines.append(f"columns that are not read: {', '.join(found.ignored_columns)}")
+        count = len(found.problems)
+        lines.append(f"{len(found.clips)} clips without a problem, {count} problem{'s' * (count != 1)}")
+        return lines, not found.problems
+    from kwsbench.testing import check_dataset
+
+    lines, sound = [], True
+    for spec in _specs(name, registry):
+        problems = check_dataset(registry.create("datasets", spec).load(progress))
+        sound = sound and not problems
+        lines += [f"{spec}: {problem}" for problem in problems] or [f"{spec}: no problem"]
+    return lines, sound
+
+
+def describe_result(result: Result) -> Iterator[str]:
+    """A record, for reading."""
+    yield str(result.combination)
+    yield f"fingerprint {result.fingerprint}"
+    if result.error:
+        yield f"failed: {result.error}"
+        yield from result.provenance.get("traceback", [])
+        return
+    for condition, found in result.conditions.items():
+        yield (
+            f"\n{condition}: {found.queries} queries ({found.queries_without_positives} more without a positive, left "
+            f"out), {found.trials} trials, {found.positives} positives"
+        )
+        lines = [(name, interval(figure), fraction(figure.chance)) for name, figure in found.metrics.items()]
+        yield tabulate(lines, headers=["metric", "value [95% interval]", "chance"], disable_numparse=True)
+    for when, shape in result.isotropy.items():
+        yield (
+            f"\nisotropy {when} the transform: mean cosine {fraction(shape.mean_cosine)}, IsoScore "
+            f"{fraction(shape.isoscore)} ({shape.frames} frames of {shape.dims} dimensions)"
+        )
+    for title, record in (("data", result.data), ("costs", result.costs)):
+        if record:
+            yield f"\n{title}"
+            yield from (f"  {key}: {getattr(record, key)}" for key in record.__struct_fields__)
+
+
+def _specs(name: str, registry: Registry) -> list[Spec]:
+    if Path(name).exists():
+        return [Spec("manifest", "", {"path": name})]
+    return list(datasets(registry, [name]))
+
+
+def _describe(data: Searchable) -> Iterator[str]:
+    clips, trials = data.dataset.clips, data.trials
+    search = [clip for clip in clips if clip.split == "search"]
+    yield f"{data.dataset.name}  {data.dataset.language}  digest {data.digest[:12]}"
+    yield f"  {len(clips)} clips, {len(clips) - len(search)} of them held out, {data.audio_s / 60:.1f} min"
+    for speaker in sorted({clip.speaker for clip in clips}):
+        mine = [clip for clip in search if clip.speaker == speaker]
+        keywords = sum(clip.keyword is not None for clip in mine)
+        yield f"  {speaker}: {len(mine)} clips searched, {keywords} of them one keyword"
+    yield f"  {len(trials.queries)} queries of {len(set(trials.keywords))} keywords"
+    for condition in CONDITIONS:
+        labels = trials.labels(condition)
+        yield f"  {condition}: {(labels == POSITIVE).sum()} positives, {(labels == NEGATIVE).sum()} negatives"
+    counted = {"keyword clips without a target": trials.queries_left_out, **trials.left_out, **data.audio_changes}
+    yield from (f"  {what}: {count}" for what, count in counted.items() if count)
+    yield from (f"  {what}: {note}" for what, note in (data.dataset.notes or {}).items())

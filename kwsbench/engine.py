@@ -1,0 +1,299 @@
+"""Scores of all pairs, tile by tile.
+
+At 768 dimensions the matrix product of query and utterance frames is about 98% of the work, so one
+tile of products serves every distance of the gram family and every alignment. Utterances are read
+in blocks that fit a memory budget; a job is one group of 32 queries against a run of utterances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kwsbench import dtw, plugins
+from kwsbench.errors import KwsbenchError, PluginError
+from kwsbench.spec import parse
+from kwsbench.types import (
+    Alignment,
+    CostMatcher,
+    Distance,
+    Frames,
+    FrameSource,
+    GramDistance,
+    Match,
+    Matcher,
+    PairMatcher,
+    Progress,
+    Scores,
+    no_progress,
+)
+
+MEMORY_BYTES = 2**30
+# Utterance frames of one job: many tiles, so that starting one costs nothing, yet enough jobs for all workers.
+JOB_FRAMES = 4096
+# A frame of a smaller norm counts as silence: its cosine with everything is 0.
+TINY_NORM = 1e-30
+# The square of a larger norm does not fit float32.
+HUGE_NORM = 1e18
+
+Cell = tuple[Distance, Matcher]
+
+
+def score_pairs(
+    queries: Frames,
+    utterances: FrameSource,
+    distance: str | Distance = "cosine",
+    matcher: str | Matcher = "sdtw",
+    workers: int = 1,
+) -> Scores:
+    """Score every query against every utterance: arrays of shape (queries, utterances), higher is better.
+
+    distance and matcher are names with parameters (``sdtw:steps=asymmetric``) or objects. Under
+    ``sdtw`` a score is minus the mean cost per query frame, and the span is where the query lies.
+
+    >>> score_pairs(queries, utterances, matcher="sdtw:normalize=path").scores.argmax(axis=1)
+    """
+    registry = plugins.load() if isinstance(distance, str) or isinstance(matcher, str) else plugins.Registry()
+    cell: Cell = (
+        registry.create("distances", parse(distance)) if isinstance(distance, str) else distance,
+        registry.create("matchers", parse(matcher)) if isinstance(matcher, str) else matcher,
+    )
+    (scores,) = score_grid(queries, utterances, [cell], workers=workers, memory_bytes=MEMORY_BYTES)
+    return scores
+
+
+def score_grid(
+    queries: Frames,
+    utterances: FrameSource,
+    cells: Sequence[Cell],
+    *,
+    workers: int,
+    memory_bytes: int,
+    progress: Progress = no_progress,
+) -> list[Scores]:
+    """Scores (queries, utterances) of each (distance, matcher), all from one pass over the utterances.
+
+    memory_bytes bounds what is held of the utterances (at least one of them is); the scores
+    themselves and a few megabytes for each worker come on top. Neither it nor workers changes a
+    score by more than the rounding of the matrix product. A query or utterance without frames
+    scores -inf. Raises KwsbenchError on frames that are not finite or not of one dimension.
+    """
+    for distance, matcher in cells:
+        _check_cell(distance, matcher)
+    lengths = np.asarray(utterances.lengths)
+    if len(lengths) and lengths.max() >= dtw.MAX_FRAMES:
+        raise KwsbenchError(
+            f"utterance {lengths.argmax()} has {lengths.max()} frames, expected < {dtw.MAX_FRAMES}; cut it"
+        )
+    run = _Run(queries, cells, len(lengths))
+    with _one_thread_each(), ThreadPoolExecutor(max(1, workers)) as pool:
+        for first, last in _blocks(lengths, memory_bytes // (queries.values.shape[1] * 8 + 16)):
+            block = utterances.read(first, last)
+            futures = [pool.submit(job) for job in run.jobs(block, first)]
+            try:
+                for done, future in enumerate(as_completed(futures), start=1):
+                    future.result()
+                    progress("score", first + (last - first) * done // len(futures), len(lengths))
+            finally:
+                for future in futures:
+                    future.cancel()
+    return run.scores
+
+
+class _Unit(NamedTuple):
+    """Frames ready for the product: each of norm 1, with one more dimension, and the norms they had."""
+
+    values: torch.Tensor
+    norms: torch.Tensor
+
+
+class _Run:
+    """The queries made ready, and the scores that jobs fill in."""
+
+    def __init__(self, queries: Frames, cells: Sequence[Cell], utterances: int) -> None:
+        self.queries = queries
+        self.scores = [_no_scores(len(queries), utterances) for _ in cells]
+        self._shared: dict[int, tuple[GramDistance, list[int]]] = {}
+        self._slow: list[int] = []
+        self._pooled: list[int] = []
+        for index, (distance, matcher) in enumerate(cells):
+            if not isinstance(matcher, Alignment):
+                (self._pooled if isinstance(matcher, PairMatcher) else self._slow).append(index)
+            elif isinstance(distance, GramDistance):
+                self._shared.setdefault(id(distance), (distance, []))[1].append(index)
+            else:
+                self._slow.append(index)
+        self._cells = cells
+        self._layouts = dtw.pack(queries.offsets)
+        norms = _norms(queries, "query", 0)
+        if self._shared and self._layouts:
+            order = np.concatenate([layout.frames for layout in self._layouts])
+            self._unit = _unit(queries.values[order], norms[order], -1)
+
+    def jobs(self, block: Frames, first: int) -> Iterator[Callable[[], None]]:
+        """The work on a block of utterances, in pieces that may run at the same time."""
+        if block.values.shape[1] != self.queries.values.shape[1]:
+            raise KwsbenchError(
+                f"queries have {self.queries.values.shape[1]} dimensions, utterances {block.values.shape[1]}; "
+                "use the same encoder, layer and transforms for both"
+            )
+        norms = _norms(block, "utterance", first)
+        for index in self._pooled:
+            yield lambda index=index: self._pool(index, block, first)  # type: ignore[misc]
+        for index in self._slow:
+            for item in range(len(block)):
+                yield lambda index=index, item=item: self._one_by_one(index, block[item], first + item)  # type: ignore[misc]
+        if self._shared and len(block.values):
+            unit = _unit(block.values, norms, 1)
+            runs = list(_blocks(block.lengths, JOB_FRAMES))
+            column = 0
+            for layout in self._layouts:
+                columns = slice(column, column + len(layout.frames))
+                column = columns.stop
+                for run in runs:
+                    yield (
+                        lambda layout=layout, columns=columns, run=run: self._align(  # type: ignore[misc]
+                            layout, columns, unit, block.offsets[run[0] : run[1] + 1], first + run[0]
+                        )
+                    )
+
+    def _align(
+        self, layout: dtw.Layout, columns: slice, utterances: _Unit, offsets: npt.NDArray[np.int64], first: int
+    ) -> None:
+        """Every gram distance and alignment, of one group of queries and the utterances at offsets."""
+        queries = _Unit(self._unit.values[columns].T, self._unit.norms[columns][None, :])
+        begin, stop = int(offsets[0]), int(offsets[-1])
+        size = dtw.tile_frames(layout, stop - begin)
+        width = len(layout.frames)
+        product = torch.empty(size * width)
+        scratch = torch.empty(size * width)
+        spread = dtw.aligned(size, layout.rows * dtw.LANES)
+        aligners = {
+            index: dtw.Aligner(self._cells[index][1], layout, offsets - begin)  # type: ignore[arg-type]
+            for _, indices in self._shared.values()
+            for index in indices
+        }
+        for frame in range(begin, stop, size):
+            n = min(size, stop - frame)
+            cosine = product[: n * width].view(n, width)
+            torch.mm(utterances.values[frame : frame + n], queries.values, out=cosine)
+            for distance, indices in self._shared.values():
+                tile = scratch[: n * width].view(n, width)
+                tile.copy_(cosine)
+                distance.finish(tile, utterances.norms[frame : frame + n, None], queries.norms)
+                dtw.spread(tile.numpy(), layout, spread)
+                for index in indices:
+                    aligners[index].feed(spread[:n])
+        for index, aligner in aligners.items():
+            for whole, part in zip(self.scores[index], aligner.scores(), strict=True):
+                whole[layout.queries, first : first + len(offsets) - 1] = part
+
+    def _one_by_one(self, index: int, utterance: npt.NDArray[np.float32], at: int) -> None:
+        """A distance or a matcher that is a plain function: all queries against one utterance."""
+        distance, matcher = self._cells[index]
+        scores, starts, ends = self.scores[index]
+        for query in range(len(self.queries) if len(utterance) else 0):
+            if not len(self.queries[query]):
+                continue
+            cost = _cost(distance, self.queries[query], utterance)
+            match = dtw.align(cost, matcher) if isinstance(matcher, Alignment) else _match(matcher, cost)
+            scores[query, at], starts[query, at], ends[query, at] = -match.cost, match.start, match.end
+
+    def _pool(self, index: int, block: Frames, first: int) -> None:
+        """A matcher without alignment: all queries against a block."""
+        distance, matcher = self._cells[index]
+        found = matcher.score(self.queries, block, distance, first_utterance=first)  # type: ignore[union-attr]
+        nothing = (self.queries.lengths == 0)[:, None] | (block.lengths == 0)[None, :]
+        for whole, part, none in zip(self.scores[index], found, (-np.inf, -1, -1), strict=True):
+            if np.shape(part) != nothing.shape:
+                raise PluginError(f"{_name(matcher)}: scores of shape {np.shape(part)}, expected {nothing.shape}")
+            whole[:, first : first + len(block)] = np.where(nothing, none, part)
+
+
+def _check_cell(distance: object, matcher: object) -> None:
+    if not isinstance(distance, Distance):
+        raise KwsbenchError(f"{_name(distance)} is no distance: it has no cost(x, y)")
+    if isinstance(matcher, Alignment):
+        dtw.check(matcher)
+    elif not isinstance(matcher, CostMatcher | PairMatcher):
+        raise KwsbenchError(f"{_name(matcher)} is no matcher: it has neither match(cost) nor score(queries, …)")
+
+
+def _cost(distance: Distance, query: npt.NDArray[np.float32], utterance: npt.NDArray[np.float32]) -> Any:
+    cost = np.asarray(distance.cost(query, utterance))
+    if cost.shape != (len(query), len(utterance)):
+        expected = (len(query), len(utterance))
+        raise PluginError(f"{_name(distance)}: costs of shape {cost.shape}, expected {expected}")
+    if not np.isfinite(cost).all():
+        raise PluginError(f"{_name(distance)}: costs that are not finite; clamp them")
+    return cost
+
+
+def _match(matcher: Any, cost: Any) -> Match:
+    match = Match(*matcher.match(cost))
+    if np.isnan(match.cost):
+        raise PluginError(f"{_name(matcher)}: a cost that is NaN; return inf where nothing matches")
+    return match if np.isfinite(match.cost) else Match(np.inf, -1, -1)
+
+
+def _norms(frames: Frames, what: str, first: int) -> npt.NDArray[np.float64]:
+    """Norms of all frames, float64 (frames,). Raises KwsbenchError on a frame that is not finite."""
+    norms: npt.NDArray[np.float64] = np.sqrt(np.einsum("fd,fd->f", frames.values, frames.values, dtype=np.float64))
+    good = norms < HUGE_NORM  # false for NaN
+    if not good.all():
+        frame = int(np.argmin(good))
+        item = int(np.searchsorted(frames.offsets, frame, "right")) - 1
+        frame -= int(frames.offsets[item])
+        raise KwsbenchError(
+            f"{what} {first + item}: frame {frame} is not finite (or its norm is past {HUGE_NORM:.0e}); "
+            "check its encoder and transforms"
+        )
+    return norms
+
+
+def _unit(values: npt.NDArray[np.float32], norms: npt.NDArray[np.float64], extra: float) -> _Unit:
+    """Frames of norm 1 and one more dimension: -1 on one side of a product and 1 on the other make it cosine - 1."""
+    unit = np.full((len(values), values.shape[1] + 1), extra, dtype=np.float32)
+    divisor = np.maximum(norms, TINY_NORM)[:, None]
+    np.divide(values, divisor, out=unit[:, :-1], casting="unsafe")
+    return _Unit(torch.from_numpy(unit), torch.from_numpy(norms.astype(np.float32)))
+
+
+def _blocks(lengths: npt.NDArray[np.int64], frames: int) -> Iterator[tuple[int, int]]:
+    """Runs of items of at most so many frames each, or of a single item: (first, last), last excluded."""
+    first = 0
+    while first < len(lengths):
+        fitting = int(np.searchsorted(np.cumsum(lengths[first:]), frames, "right"))
+        last = first + max(1, fitting)
+        yield first, last
+        first = last
+
+
+def _no_scores(queries: int, utterances: int) -> Scores:
+    shape = (queries, utterances)
+    return Scores(
+        np.full(shape, -np.inf, dtype=np.float32),
+        np.full(shape, -1, dtype=np.int32),
+        np.full(shape, -1, dtype=np.int32),
+    )
+
+
+def _name(thing: object) -> str:
+    return thing.__name__ if isinstance(thing, type) else type(thing).__name__
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Torch on one thread: the jobs are the parallelism. Threads started inside take this setting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,191 @@
+"""Rows → tables: for a terminal, for markdown, CSV and LaTeX; and the tables that a board commits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+from tabulate import tabulate
+
+from kwsbench import ranking, results
+from kwsbench.errors import KwsbenchError
+from kwsbench.ranking import HEADLINE, Row
+from kwsbench.results import Estimate, Result
+from kwsbench.store import atomic_write
+
+VIEWS = {"encoders": ranking.by_encoder, "all": ranking.by_configuration}
+FORMATS = {"github": "github", "plain": "simple", "latex": "latex_booktabs"}
+BEGIN, END = "<!-- tables: made by kwsbench leaderboard, do not edit -->", "<!-- end of tables -->"
+LEGEND = (
+    "MAP [95% interval over keywords]; *chance* is the MAP of random order. Across: queries and utterances are of "
+    "different speakers; isolated words, and words inside longer utterances, are ranked apart. Layer (and, with one "
+    "row an encoder, everything else) is chosen on one half of the keywords and scored on the other; a / b: the "
+    "halves chose differently, and an EER cannot be put together from two choices. Rank: what resampling the keywords "
+    "leaves open. † the encoder's training data held this language. Gap: MAP within minus across speakers."
+)
+
+
+class Baseline(msgspec.Struct, forbid_unknown_fields=True):
+    """A configuration that every table shows, chosen by nobody."""
+
+    encoder: str
+    transform: str
+    distance: str
+    matcher: str
+
+
+class Board(msgspec.Struct, forbid_unknown_fields=True):
+    """board.toml: how the tables of a board look."""
+
+    title: str = ""
+    baseline: list[Baseline] = []
+
+
+def read_board(folder: Path) -> Board:
+    """The board's settings; the defaults when it has none."""
+    path = folder / "board.toml"
+    if not path.exists():
+        return Board()
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Board)
+    except msgspec.DecodeError as error:
+        raise KwsbenchError(f"{path}: {error}") from None
+
+
+def read_rows(folder: Path, view: str) -> list[Row]:
+    """The rows of a board under a view: one an encoder (with the baselines), or one a configuration."""
+    records = list(results.load_all(folder / "results"))
+    if not records:
+        raise KwsbenchError(f"{folder}: no records in {folder / 'results'}; run kwsbench run … --board {folder}")
+    found = ranking.rows(records, VIEWS[view])
+    if view == "encoders":
+        found += ranking.rows(_baselines(records, read_board(folder).baseline), ranking.by_configuration)
+        found.sort(key=lambda row: (row.dataset, row.value() is None, -(row.value() or 0.0)))
+    return found
+
+
+def _baselines(records: Sequence[Result], wanted: Sequence[Baseline]) -> list[Result]:
+    cells = {(b.encoder, b.transform, b.distance, b.matcher) for b in wanted}
+    return [r for r in records if ranking.by_configuration(r.combination)[1:] in cells]
+
+
+def by_dataset(found: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows apart by data set: no table mixes two."""
+    return {name: [row for row in found if row.dataset == name] for name in dict.fromkeys(row.dataset for row in found)}
+
+
+def table(ranked: Sequence[Row], *, metric: str = "map", top: int = 0) -> pd.DataFrame:
+    """Rows of one data set as text, a column a figure."""
+    spans = ranking.rank_spans(ranked, metric)
+    lines = [_line(row, spans.get(at, "–"), metric) for at, row in enumerate(ranked)]
+    return _without_empty(pd.DataFrame(lines[: top or None]))
+
+
+def render(frame: pd.DataFrame, style: str) -> str:
+    """A table as github markdown, plain text, LaTeX or CSV."""
+    if style == "csv":
+        return str(frame.to_csv(index=False))
+    return tabulate(frame, headers="keys", tablefmt=FORMATS[style], showindex=False, disable_numparse=True)  # type: ignore[arg-type]
+
+
+def readme_tables(folder: Path) -> str:
+    """What stands between the two marks of a board's README."""
+    parts = [BEGIN, "", f"{LEGEND}", ""]
+    for name, mine in by_dataset(read_rows(folder, "encoders")).items():
+        parts += [f"### {name}", "", _counts(folder, name), "", render(table(mine), "github"), ""]
+    return "\n".join([*parts, END])
+
+
+def write_readme(folder: Path) -> Path:
+    """Put the tables between the marks of the board's README, or into a new one."""
+    path = folder / "README.md"
+    before, _, after = _split(path, folder)
+    with atomic_write(path) as file:
+        file.write((before + readme_tables(folder) + after).encode())
+    return path
+
+
+def check_readme(folder: Path) -> None:
+    """Raise KwsbenchError unless the README's tables are what the records say."""
+    _, tables, _ = _split(folder / "README.md", folder)
+    if tables != readme_tables(folder):
+        raise KwsbenchError(
+            f"{folder / 'README.md'}: tables differ from the records; run kwsbench leaderboard {folder} --write"
+        )
+
+
+def _split(path: Path, folder: Path) -> tuple[str, str, str]:
+    title = read_board(folder).title or folder.name
+    text = path.read_text(encoding="utf-8") if path.exists() else f"# {title}\n\n{BEGIN}\n{END}\n"
+    found = re.search(f"{re.escape(BEGIN)}.*?{re.escape(END)}", text, flags=re.DOTALL)
+    if not found:
+        raise KwsbenchError(f"{path}: no place for tables; add the lines {BEGIN!r} and {END!r}")
+    return text[: found.start()], found.group(), text[found.end() :]
+
+
+def _counts(folder: Path, dataset: str) -> str:
+    data = next(
+        (r.data for r in results.load_all(folder / "results") if r.combination.dataset == dataset and r.data), None
+    )
+    if data is None:
+        return "No cell has been scored."
+    return (
+        f"{data.queries} queries of {data.keywords} keywords, {data.utterances} utterances by {data.speakers} "
+        f"speakers, {data.audio_s / 60:.0f} min. Data `{data.digest[:12]}`."
+    )
+
+
+# ── cells of a table ─────────────────────────────────────────────────────────────────────────────
+
+
+def _line(row: Row, rank: str, metric: str) -> dict[str, str]:
+    headline = row.estimate(metric)
+    line = {
+        "rank": rank,
+        "encoder": row.chosen("encoder") + (" †" if row.heard else ""),
+        "layer": row.chosen("layer"),
+        "transform": row.chosen("transform"),
+        "distance": row.chosen("distance"),
+        "matcher": row.chosen("matcher"),
+        f"{metric.upper()} isolated": interval(headline),
+        "chance": value(Estimate(value=headline.chance, low=None, high=None, chance=None)) if headline else "",
+    }
+    line |= {name.upper(): value(row.estimate(name)) for name in ("map", "p@1", "p@n", "auc", "eer") if name != metric}
+    line[f"{metric.upper()} inside"] = interval(row.estimate(metric, "across/inside"))
+    line["gap"] = _gap(row, metric)
+    line["cos"] = "" if row.isotropy is None else fraction(row.isotropy.mean_cosine)
+    line["IsoScore"] = "" if row.isotropy is None else fraction(row.isotropy.isoscore)
+    line["failed"] = row.error or ""
+    return line
+
+
+def interval(estimate: Estimate | None) -> str:
+    """``.411 [.366, .454]``; empty where nothing was measured."""
+    if estimate is None or estimate.value is None:
+        return ""
+    return f"{fraction(estimate.value)} [{fraction(estimate.low)}, {fraction(estimate.high)}]"
+
+
+def value(estimate: Estimate | None) -> str:
+    """``.411``; empty where nothing was measured."""
+    return "" if estimate is None else fraction(estimate.value)
+
+
+def fraction(number: float | None) -> str:
+    """Three decimals without the leading zero; empty for None."""
+    if number is None:
+        return ""
+    return re.sub(r"^(-?)0\.", r"\1.", f"{number:.3f}")
+
+
+def _gap(row: Row, metric: str) -> str:
+    across, within = row.value(metric, HEADLINE), row.value(metric, "within/isolated")
+    return "" if across is None or within is None else f"{'+' if within >= across else ''}{fraction(within - across)}"
+
+
+def _without_empty(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns that say nothing are left out."""
+    return frame.loc[:, (frame != "").any(axis=0)]

@@ -1,0 +1,446 @@
+"""The conformance kit: what a plugin must keep to, checked from outside.
+
+Each ``check_…`` takes one object and returns the rules it breaks, each in a line that says which
+rule, what was seen and how to mend it; an empty list is a pass. Our own plugins pass the same checks
+in the tests. What a plugin raises comes out as a problem too, so that one fault does not hide others.
+
+>>> from kwsbench.testing import check_encoder
+>>> assert check_encoder(MyEncoder()) == []
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kwsbench import plugins
+from kwsbench.errors import KwsbenchError
+from kwsbench.types import (
+    SAMPLE_RATE_HZ,
+    Alignment,
+    CostMatcher,
+    Dataset,
+    DatasetSource,
+    Distance,
+    Encoder,
+    FloatArray,
+    Frames,
+    GramDistance,
+    Match,
+    Matcher,
+    PairMatcher,
+    Scores,
+    Transform,
+    Waveform,
+)
+
+Problems = list[str]
+
+
+class Finding(NamedTuple):
+    """What the checks say of one registered plugin; no problems: it passed."""
+
+    kind: str
+    name: str
+    problems: Problems
+
+
+def check_file(path: Path) -> list[Finding]:
+    """Check all that a single plugin file registers, each with its default parameters."""
+    registry = plugins.load([path])
+    return [check_plugin(plugin) for plugin in registry.all() if plugin.owner == str(path)]
+
+
+def check_plugin(plugin: plugins.Plugin, params: Mapping[str, str] | None = None) -> Finding:
+    """Create one registered plugin and check it by its kind. A data set is prepared first if it was not."""
+    checks: dict[str, Callable[[Any], Problems]] = {
+        "encoders": check_encoder,
+        "transforms": check_transform,
+        "distances": check_distance,
+        "matchers": check_matcher,
+        "datasets": check_dataset,
+    }
+    problems: Problems = []
+    if not plugin.summary:
+        problems.append("docstring: the factory has none; its first line is what `kwsbench plugins` prints")
+    try:
+        made = plugin.create(params or {})
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's factory raises is a finding
+        return Finding(plugin.kind, plugin.name, [*problems, f"factory: {_told(error)}"])
+    return Finding(plugin.kind, plugin.name, problems + checks[plugin.kind](made))
+
+
+def check_encoder(encoder: Encoder) -> Problems:
+    """Layers, shapes, frame counts and times, determinism, short and silent audio."""
+    return _collect(_encoder_rules(encoder))
+
+
+def check_transform(transform: Transform) -> Problems:
+    """Shapes, determinism, frames transformed apart from one another, small and constant fits."""
+    return _collect(_transform_rules(transform))
+
+
+def check_distance(distance: Distance) -> Problems:
+    """Shape, range, zero vectors, precision; of a GramDistance, that both its ways agree."""
+    return _collect(_distance_rules(distance))
+
+
+def check_matcher(matcher: Matcher) -> Problems:
+    """Spans within the utterance, finite costs, the smallest and the longest query."""
+    if isinstance(matcher, Alignment):
+        return _collect(_alignment_rules(matcher))
+    if isinstance(matcher, PairMatcher):
+        return _collect(_pair_matcher_rules(matcher))
+    if isinstance(matcher, CostMatcher):
+        return _collect(_cost_matcher_rules(matcher))
+    return ["type: neither an Alignment nor an object with match(cost) or score(queries, utterances, …)"]
+
+
+def check_dataset(source: DatasetSource | Dataset) -> Problems:
+    """Ids, files, speakers, spans, and a keyword that two speakers say. Prepares the data when needed."""
+    return _collect(_dataset_rules(source))
+
+
+def _collect(rules: Iterator[str]) -> Problems:
+    """All that the rules say, and what the plugin raised if it did."""
+    problems: Problems = []
+    try:
+        problems.extend(rules)
+    except Exception as error:  # noqa: BLE001 - a stranger's exception is the finding
+        problems.append(f"exception: {_told(error)}")
+    return problems
+
+
+def _told(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return text if isinstance(error, KwsbenchError) else f"{type(error).__name__}: {text}"
+
+
+# ── encoders ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _encoder_rules(encoder: Encoder) -> Iterator[str]:
+    missing = [
+        name
+        for name in ("layers", "frame_shift_s", "first_centre_s", "min_samples", "encode")
+        if not hasattr(encoder, name)
+    ]
+    if missing:
+        yield f"attributes: {', '.join(missing)} missing; see kwsbench.types.Encoder"
+        return
+    layers = list(encoder.layers)
+    if not layers or len(set(layers)) < len(layers) or not all(isinstance(layer, str) for layer in layers):
+        yield f"layers: {layers} is not a list of different names; a single layer is called ('0',)"
+        return
+    if encoder.frame_shift_s <= 0 or encoder.first_centre_s < 0 or encoder.min_samples < 1:
+        yield "times: frame_shift_s and min_samples must be > 0 and first_centre_s >= 0"
+        return
+    one_s = _noise(max(SAMPLE_RATE_HZ, 2 * encoder.min_samples), seed=0)
+    before = one_s.copy()
+    first = encoder.encode(one_s, layers)
+    if not np.array_equal(one_s, before):
+        yield "argument: encode() changes the samples it is given; copy them first"
+    yield from _layer_shapes(first, layers, "1 s of noise")
+    if set(first) != set(layers):
+        return
+    alone = encoder.encode(before.copy(), layers[-1:])
+    if set(alone) != set(layers[-1:]):
+        yield f"layers: asked for {layers[-1:]}, got {sorted(alone)}; return the layers asked for and no other"
+    elif not _close(alone[layers[-1]], first[layers[-1]]):
+        yield f"layers: layer {layers[-1]} asked for alone differs from the same layer among all"
+    encoder.encode(_noise(len(one_s) // 2 + encoder.min_samples, seed=1), layers[-1:])
+    again = encoder.encode(before.copy(), layers)
+    if not all(np.array_equal(first[layer], again[layer]) for layer in layers):
+        yield (
+            "determinism: the same samples give other features the second time; "
+            "call .eval() (dropout), turn dither off, keep no state between calls"
+        )
+    yield from _layer_shapes(encoder.encode(np.zeros_like(before), layers), layers, "silence")
+    try:
+        shortest = encoder.encode(before[: encoder.min_samples].copy(), layers)
+    except Exception as error:  # noqa: BLE001 - a stranger's exception is the finding
+        yield f"min_samples: {encoder.min_samples} samples raised {_told(error)}; they must give one frame"
+    else:
+        yield from _layer_shapes(shortest, layers, f"min_samples={encoder.min_samples}")
+    yield from _frame_counts(encoder)
+    yield from _frame_times(encoder)
+
+
+def _layer_shapes(features: Mapping[str, FloatArray], layers: list[str], what: str) -> Iterator[str]:
+    if set(features) != set(layers):
+        yield f"layers ({what}): asked for {layers}, got {sorted(features)}"
+        return
+    lengths = set()
+    for layer, values in features.items():
+        if not isinstance(values, np.ndarray) or values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
+            yield f"shape ({what}): layer {layer} is no float array (frames, dims); a batch dimension left over?"
+            return
+        lengths.add(len(values))
+        if not np.isfinite(values).all():
+            yield f"finite ({what}): layer {layer} holds NaN or inf; put a floor under logarithms and divisions"
+    if len(lengths) != 1 or 0 in lengths:
+        yield f"frames ({what}): the layers have {sorted(lengths)} frames; expected the same number, at least 1"
+
+
+def _frame_counts(encoder: Encoder) -> Iterator[str]:
+    """n more samples must bring n / shift more frames, ± 1, none of them centred past the end."""
+    layer = list(encoder.layers)[:1]
+    shift_samples = encoder.frame_shift_s * SAMPLE_RATE_HZ
+    base = max(SAMPLE_RATE_HZ, 2 * encoder.min_samples)
+    counts = {n: len(encoder.encode(_noise(n, seed=2), layer)[layer[0]]) for n in (base, base + 1001, 3 * base + 7)}
+    for n, frames in counts.items():
+        expected = counts[base] + (n - base) / shift_samples
+        if abs(frames - expected) > 1:
+            yield (
+                f"frame_shift_s: {n} samples give {frames} frames, where {encoder.frame_shift_s} s "
+                f"a frame promises {expected:.0f}"
+            )
+        last_s = encoder.first_centre_s + (frames - 1) * encoder.frame_shift_s
+        if last_s > n / SAMPLE_RATE_HZ:
+            yield (
+                f"frames: the last of {frames} is centred at {last_s:.4f} s, past the end of {n} samples; "
+                "do not pad, or cut the frames that padding invented"
+            )
+
+
+def _frame_times(encoder: Encoder) -> Iterator[str]:
+    """Other noise around t must change the frames around t: their centroid, within two frames or 30 ms.
+
+    The noise has the level of what it replaces, so that an encoder that normalises the whole
+    waveform changes nothing elsewhere.
+    """
+    layer = list(encoder.layers)[:1]
+    base = _noise(2 * SAMPLE_RATE_HZ, seed=3)
+    untouched = encoder.encode(base.copy(), layer)[layer[0]]
+    tolerance_s = max(2 * encoder.frame_shift_s, 0.030)
+    for at_s in (0.5, 1.0, 1.5):
+        touched = base.copy()
+        centre = round(at_s * SAMPLE_RATE_HZ)
+        touched[centre - 320 : centre + 320] = _noise(640, seed=4)
+        change = np.linalg.norm(encoder.encode(touched, layer)[layer[0]] - untouched, axis=1) ** 2
+        if not change.any():
+            yield f"times: other sound at {at_s} s changes no frame at all"
+            return
+        # What convolution and attention spread over the other frames is not where the sound is.
+        change = np.where(change >= change.max() / 4, change, 0.0)
+        frame = float(change @ np.arange(len(change)) / change.sum())
+        seen_s = encoder.first_centre_s + frame * encoder.frame_shift_s
+        if abs(seen_s - at_s) > tolerance_s:
+            yield f"times: a sound at {at_s} s shows at {seen_s:.3f} s; check frame_shift_s and first_centre_s"
+            return
+
+
+# ── transforms ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _transform_rules(transform: Transform) -> Iterator[str]:
+    if not hasattr(transform, "fit"):
+        yield "attributes: fit missing; see kwsbench.types.Transform"
+        return
+    rng = np.random.default_rng(0)
+    frames = (rng.standard_normal((300, 24)) @ rng.standard_normal((24, 24)) + 3).astype(np.float32)
+    other = frames[:40] + np.float32(0.5)
+    frames_before, other_before = frames.copy(), other.copy()
+    apply = transform.fit(frames)
+    if not callable(apply):
+        yield f"fit: returned {type(apply).__name__}, expected the function that transforms frames"
+        return
+    result = apply(other)
+    if not np.array_equal(frames, frames_before) or not np.array_equal(other, other_before):
+        yield "argument: frames are changed in place; work on a copy"
+    if result.ndim != 2 or len(result) != len(other):
+        yield f"shape: {other.shape} became {result.shape}; expected (40, dims), one frame out for each one in"
+        return
+    if not np.isfinite(result).all():
+        yield "finite: NaN or inf in the result"
+    if not np.array_equal(transform.fit(frames_before.copy())(other_before.copy()), result):
+        yield "determinism: the same fit gives another result; seed what is random"
+    if not _close(apply(other_before[7:9].copy()), result[7:9]):
+        yield "per frame: two frames alone come out otherwise than among others; learn in fit(), not when applied"
+    for what, few in (
+        ("one frame", frames[:1]),
+        ("equal frames", np.repeat(frames[:1], 9, axis=0)),
+        ("a constant dimension", np.where(np.arange(24) == 5, np.float32(2), frames)),
+        ("fewer frames than dims", frames[:5]),
+    ):
+        if not np.isfinite(transform.fit(few.copy())(other_before.copy())).all():
+            yield f"finite: fitted on {what}, it gives NaN or inf; divide by 1 where there is no variance"
+
+
+# ── distances ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _distance_rules(distance: Distance) -> Iterator[str]:
+    if not hasattr(distance, "cost"):
+        yield "attributes: cost missing; see kwsbench.types.Distance"
+        return
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((7, 12)), rng.standard_normal((11, 12))
+    x[3] = 0.0
+    y[4] = 0.0
+    y[5] = x[2]
+    for dtype in (np.float64, np.float32):
+        a: FloatArray = x.astype(dtype)
+        b: FloatArray = y.astype(dtype)
+        cost = distance.cost(a, b)
+        if not np.array_equal(a, x.astype(dtype)) or not np.array_equal(b, y.astype(dtype)):
+            yield "argument: cost() changes its arguments; work on a copy"
+        if cost.shape != (7, 11):
+            yield f"shape: (7, 12) × (11, 12) gave {cost.shape}, expected (7, 11)"
+            return
+        if cost.dtype != dtype:
+            yield f"precision: {np.dtype(dtype)} in, {cost.dtype} out; keep the precision of the input"
+        if not np.isfinite(cost).all():
+            yield "finite: NaN or inf in the cost (frames of zeros were among the input); clamp the norms"
+            return
+        if (cost < 0).any():
+            yield f"range: a cost of {cost.min():.3g}; clamp at 0, since rounding takes 1 - cosine below it"
+    if distance.cost(x[:1], y[:1]).shape != (1, 1):
+        yield "shape: one frame against one does not give (1, 1)"
+    if isinstance(distance, GramDistance):
+        yield from _gram_rules(distance, x.astype(np.float32), y.astype(np.float32))
+
+
+def _gram_rules(distance: GramDistance, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Iterator[str]:
+    """finish() on a tile of ``cosine - 1`` must give ``-cost``.
+
+    The tile is float32, so its cosines are off by about 1e-7. Distances that behave like a square
+    root near 0 (the angle, the Euclidean distance) turn that into 3e-4 for equal frames, times
+    their norm.
+    """
+    import torch
+
+    norms = [torch.linalg.norm(torch.from_numpy(z), dim=1) for z in (x, y)]
+    units = [torch.from_numpy(z) / norm.clamp(min=1e-12)[:, None] for z, norm in zip((x, y), norms, strict=True)]
+    tile = units[1] @ units[0].T - 1
+    distance.finish(tile, norms[1][:, None], norms[0][None, :])
+    slow = distance.cost(x.astype(np.float64), y.astype(np.float64)).T
+    off = np.abs(-tile.numpy() - slow)
+    tolerance = 2e-3 * max(1.0, float(np.abs(slow).max()))
+    if not off.max() <= tolerance:
+        at = np.unravel_index(np.nanargmax(off), off.shape)
+        yield (
+            f"finish: utterance frame {at[0]}, query frame {at[1]} costs {-tile.numpy()[at]:.6g} on the fast path "
+            f"and {slow[at]:.6g} by cost(); frames of norm 0 have cosine 0"
+        )
+
+
+# ── matchers ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _alignment_rules(alignment: Alignment) -> Iterator[str]:
+    steps = alignment.steps
+    if not steps or any(not (0 <= i <= 2 and 0 <= j <= 2) or (i, j) == (0, 0) for i, j in steps):
+        yield f"steps: {steps}; each is (query frames back, utterance frames back), 0-2, and never (0, 0)"
+    elif not any(i for i, _ in steps):
+        yield f"steps: {steps}; none advances in the query"
+    if alignment.normalize not in ("query", "path", "none"):
+        yield f"normalize: {alignment.normalize!r}; expected query, path or none"
+
+
+def _cost_matcher_rules(matcher: CostMatcher) -> Iterator[str]:
+    rng = np.random.default_rng(0)
+    for n, m in ((1, 1), (1, 9), (6, 1), (6, 30), (30, 6)):
+        cost = rng.random((n, m)).astype(np.float32)
+        before = cost.copy()
+        match = matcher.match(cost)
+        where = f"query of {n} frames in an utterance of {m}"
+        if not np.array_equal(cost, before):
+            yield f"argument ({where}): match() changes the costs; work on a copy"
+        if not isinstance(match, Match):
+            yield f"type ({where}): returned {type(match).__name__}, expected kwsbench.Match(cost, start, end)"
+            return
+        if not np.isfinite(match.cost):
+            yield f"finite ({where}): cost {match.cost}; every query must get a cost"
+        if not 0 <= match.start <= match.end < m:
+            yield f"span ({where}): {match.start}–{match.end}; 0 <= start <= end < {m}, both included"
+        if matcher.match(before.copy()) != match:
+            yield f"determinism ({where}): the same costs give another match"
+
+
+class _Cosine:
+    """The distance that pair matchers are checked with."""
+
+    def cost(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        norms = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(y, axis=1)[None, :]
+        return np.asarray(np.clip(1 - x @ y.T / np.maximum(norms, 1e-12), 0, 2))
+
+
+def _pair_matcher_rules(matcher: PairMatcher) -> Iterator[str]:
+    rng = np.random.default_rng(0)
+    queries = Frames.join([rng.standard_normal((n, 8)).astype(np.float32) for n in (1, 4, 30)])
+    utterances = Frames.join([rng.standard_normal((n, 8)).astype(np.float32) for n in (1, 12, 20, 7)])
+    whole = matcher.score(queries, utterances, _Cosine(), first_utterance=0)
+    if not isinstance(whole, Scores) or any(part.shape != (3, 4) for part in whole):
+        yield "shape: 3 queries × 4 utterances must give Scores of three (3, 4) arrays"
+        return
+    for part, dtype in zip(whole, (np.float32, np.int32, np.int32), strict=True):
+        if part.dtype != dtype:
+            yield f"precision: {part.dtype} where kwsbench.Scores says {np.dtype(dtype)}"
+    if np.isnan(whole.scores).any() or (whole.scores == np.inf).any():
+        yield "finite: a score is NaN or +inf; -inf means that there is no alignment"
+    placed = whole.starts >= 0
+    if (placed & ~((whole.starts <= whole.ends) & (whole.ends < utterances.lengths))).any():
+        yield "span: a hit leaves its utterance; 0 <= start <= end < frames, or -1 and -1"
+    halves = [
+        matcher.score(queries, utterances.read(first, last), _Cosine(), first_utterance=first)
+        for first, last in ((0, 1), (1, 4))
+    ]
+    if not _close(np.concatenate([half.scores for half in halves], axis=1), whole.scores):
+        yield "blocks: the scores depend on how the search set is cut into blocks; use first_utterance as the position"
+
+
+# ── data sets ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _dataset_rules(source: DatasetSource | Dataset) -> Iterator[str]:
+    if isinstance(source, Dataset):
+        yield from _clip_rules(source)
+        return
+    missing = [name for name in ("prepared", "load") if not hasattr(source, name)]
+    if missing:
+        yield f"attributes: {', '.join(missing)} missing; see kwsbench.types.DatasetSource"
+        return
+    data = source.load()
+    if not source.prepared:
+        yield "prepared: still false after load(); it tells whether load() can answer without fetching"
+    yield from _clip_rules(data)
+
+
+def _clip_rules(data: Dataset) -> Iterator[str]:
+    if not data.clips:
+        yield "clips: the data set is empty"
+        return
+    twice = [clip_id for clip_id, times in Counter(clip.id for clip in data.clips).items() if times > 1]
+    if twice:
+        yield f"ids: {twice[0]!r} names two clips ({len(twice)} such); an id names one"
+    for field in ("id", "speaker", "recording"):
+        empty = [clip.id for clip in data.clips if not getattr(clip, field)]
+        if empty:
+            yield f"{field}: not set for clip {empty[0]!r} ({len(empty)} such)"
+    absent = [clip.path for clip in data.clips if not clip.path.is_file()]
+    if absent:
+        yield f"files: {absent[0]} does not exist ({len(absent)} such)"
+    spans = [clip.id for clip in data.clips if clip.end_s is not None and clip.end_s <= (clip.start_s or 0.0)]
+    if spans:
+        yield f"spans: clip {spans[0]!r} ends before it begins ({len(spans)} such)"
+    speakers: dict[str, set[str]] = {}
+    for clip in data.clips:
+        if clip.keyword:
+            speakers.setdefault(clip.keyword, set()).add(clip.speaker)
+    if not any(len(said_by) > 1 for said_by in speakers.values()):
+        yield "keywords: none is said by two speakers, so no cross-speaker trial exists; set Clip.keyword and speaker"
+
+
+def _noise(samples: int, *, seed: int) -> Waveform:
+    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+
+
+def _close(x: FloatArray, y: FloatArray) -> bool:
+    """Equal up to the rounding of matrix products of another shape (1e-4 of the largest value)."""
+    return x.shape == y.shape and bool(np.allclose(x, y, rtol=0, atol=1e-4 * max(float(np.abs(y).max()), 1e-6)))

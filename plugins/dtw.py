@@ -1,0 +1,26 @@
+"""DTW of the whole query against the whole utterance: for isolated words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from kwsbench_plugins.sdtw import STEPS
+
+import kwsbench
+from kwsbench.types import Alignment
+
+if TYPE_CHECKING:
+    from kwsbench.plugins import Register
+
+
+def dtw(
+    steps: Literal["symmetric1", "asymmetric", "skip"] = "symmetric1",
+    normalize: Literal["query", "path", "none"] = "query",
+) -> Alignment:
+    """Lay the query on the whole of the utterance by dynamic time warping (Sakoe & Chiba 1978)."""
+    return Alignment(STEPS[steps], whole=True, normalize=normalize)
+
+
+@kwsbench.hookimpl
+def register_matchers(register: Register) -> None:
+    register("dtw", dtw)

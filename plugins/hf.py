@@ -1,0 +1,426 @@
+"""wav2vec 2.0, HuBERT, WavLM and their kin, through transformers: every hidden layer is a representation.
+
+A waveform is always encoded alone and whole. Padding it to the length of others changes the
+features of group-norm front ends (wav2vec2-base, hubert-base) by as much as half their size, and
+cutting it changes them for every model. Memory grows with the square of the length where attention
+does: several minutes at once are fine, an hour is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+import kwsbench
+from kwsbench.errors import KwsbenchError, TooShort
+from kwsbench.types import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kwsbench.plugins import Register
+    from kwsbench.types import FloatArray, Waveform
+
+# Convolutions over the raw waveform, then transformer blocks: frames follow from the config's kernels and strides.
+FAMILY = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
+
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+
+_ENGLISH = "en"
+
+# MLS, Common Voice (36 languages) and BABEL as of 2020: github.com/facebookresearch/fairseq, examples/wav2vec/xlsr.
+_XLSR_53 = (
+    "ar as bn br ceb cnh cv cy de dv en eo es et eu fa fr ga ht ia id it ja ka kab kk kmr ky lo lv mn nl pl ps pt ru "
+    "rw sah sl sv sw ta tl tpi tr tt vi yue zh zu"
+)
+
+# The model card of facebook/wav2vec2-xls-r-300m, its "kb" and "tp" read as kab and tpi, its unknown "lm" left out.
+_XLS_R_128 = (
+    "ab af am ar as az ba be bg bn bo br bs ca ceb cnh cs cv cy da de dv el en eo es et eu fa fi fo fr fy ga gl gn gu "
+    "gv ha haw he hi hr hsb ht hu hy ia id is it ja jv ka kab kk km kn ko ku ky la lg ln lo lt lv mg mi mk ml mn mr ms "
+    "mt my ne nl nn no oc or pa pl ps pt rm ro ru rw sa sah sco sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tpi "
+    "tr tt uk ur uz vi vot war yi yo yue zh zu"
+)
+
+
+class Known(NamedTuple):
+    """A published checkpoint: where it is, what it heard, and its architecture, for an untrained control."""
+
+    name: str
+    checkpoint: str
+    revision: str
+    languages: str
+    model_type: str
+    config: Mapping[str, Any]
+    normalize: bool = True
+
+
+KNOWN = (
+    Known(
+        "wav2vec2-base",
+        "facebook/wav2vec2-base",
+        "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
+        _ENGLISH,
+        "wav2vec2",
+        {},
+    ),
+    Known(
+        "wav2vec2-large",
+        "facebook/wav2vec2-large",
+        "312b2410566b698c7a649068d413b2067848bd75",
+        _ENGLISH,
+        "wav2vec2",
+        _LARGE,
+    ),
+    Known(
+        "xlsr-53",
+        "facebook/wav2vec2-large-xlsr-53",
+        "c3f9d884181a224a6ac87bf8885c84d1cff3384f",
+        _XLSR_53,
+        "wav2vec2",
+        _LARGE | _LAYER_NORM | {"conv_bias": True},
+    ),
+    Known(
+        "xls-r-300m",
+        "facebook/wav2vec2-xls-r-300m",
+        "1a640f32ac3e39899438a2931f9924c02f080a54",
+        _XLS_R_128,
+        "wav2vec2",
+        _LARGE | _LAYER_NORM | {"conv_bias": True},
+    ),
+    Known(
+        "hubert-base",
+        "facebook/hubert-base-ls960",
+        "dba3bb02fda4248b6e082697eee756de8fe8aa8a",
+        _ENGLISH,
+        "hubert",
+        {},
+    ),
+    Known(
+        "hubert-large",
+        "facebook/hubert-large-ls960-ft",
+        "ece5fabbf034c1073acae96d5401b25be96709d8",
+        _ENGLISH,
+        "hubert",
+        _LARGE | _LAYER_NORM | {"conv_bias": True},
+    ),
+    Known(
+        "wavlm-base-plus",
+        "microsoft/wavlm-base-plus",
+        "4c66d4806a428f2e922ccfa1a962776e232d487b",
+        _ENGLISH,
+        "wavlm",
+        {},
+        normalize=False,
+    ),
+    Known(
+        "wavlm-large",
+        "microsoft/wavlm-large",
+        "c1423ed94bb01d80a3f5ce5bc39f6026a0f4828c",
+        _ENGLISH,
+        "wavlm",
+        _LARGE | _LAYER_NORM,
+    ),
+)
+
+
+class HfEncoder:
+    """Hidden layers of a model: layer 0 enters the first block, layer i leaves block i.
+
+    The last layer is ``last_hidden_state``, after the final layer norm where the model has one;
+    the layers below it are as the blocks hand them on. Frame i is centred on the middle of its
+    receptive field. ``to(device)`` moves the model; features come back to the CPU, in float32.
+    """
+
+    def __init__(
+        self, model: Any, *, normalize: bool, provenance: Mapping[str, str], languages: Sequence[str] = ()
+    ) -> None:
+        import torch
+        import transformers
+
+        config = model.config
+        self._model = model.eval()
+        self._normalize = normalize
+        self._blocks = config.num_hidden_layers
+        self._kernels = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
+        shift_samples = int(np.prod(config.conv_stride))
+        self.layers = tuple(map(str, range(self._blocks + 1)))
+        self.min_samples = _receptive_field(self._kernels)
+        self.frame_shift_s = shift_samples / SAMPLE_RATE_HZ
+        self.first_centre_s = self.min_samples / 2 / SAMPLE_RATE_HZ
+        self.languages = tuple(languages)
+        self.provenance = {
+            **provenance,
+            "normalize": str(normalize).lower(),
+            "transformers": transformers.__version__,
+            "torch": torch.__version__.partition("+")[0],
+        }
+
+    def to(self, device: str) -> None:
+        """Compute on another device from now on."""
+        self._model.to(device)
+
+    def frames(self, samples: int) -> int:
+        """Frames of so many samples: each convolution without padding takes ``(n - kernel) // stride + 1``."""
+        for kernel, stride in self._kernels:
+            samples = (samples - kernel) // stride + 1
+        return max(samples, 0)
+
+    def encode(self, samples: Waveform, layers: Sequence[str]) -> Mapping[str, FloatArray]:
+        """Layers asked for, each float32 (frames, dims). Raises TooShort under ``min_samples``."""
+        import torch
+
+        if len(samples) < self.min_samples:
+            raise TooShort(len(samples), self.min_samples)
+        wanted = [int(layer) for layer in layers]
+        wave = torch.from_numpy(standard_score(samples) if self._normalize else np.array(samples, np.float32))
+        # TF32, cuDNN's default on a GPU, would round the front end's convolutions to 10 bits.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            output = self._model(
+                wave[None].to(self._model.device),
+                # Only the layers in the list are kept in memory.
+                output_hidden_states=[layer for layer in wanted if layer < self._blocks],
+            )
+        hidden = dict(enumerate(output.hidden_states or ()))
+        hidden[self._blocks] = output.last_hidden_state
+        features = {layer: hidden[int(layer)][0].float().cpu().numpy() for layer in layers}
+        for layer, values in features.items():
+            if len(values) != self.frames(len(samples)):
+                raise RuntimeError(
+                    f"layer {layer} has {len(values)} frames of {len(samples)} samples, "
+                    f"the convolutions make {self.frames(len(samples))}"
+                )
+        return features
+
+
+def standard_score(samples: Waveform) -> Waveform:
+    """Mean 0 and variance 1 over the whole waveform, as Wav2Vec2FeatureExtractor takes it. Silence stays 0."""
+    return np.asarray((samples - samples.mean()) / np.sqrt(samples.var() + 1e-7), dtype=np.float32)
+
+
+def hf(
+    *,
+    checkpoint: str = "",
+    revision: str = "main",
+    path: Path | None = None,
+    weights: str = "pretrained",
+    normalize: bool | None = None,
+) -> HfEncoder:
+    """Hidden layers of a wav2vec 2.0, HuBERT or WavLM model, from the hub or a directory.
+
+    checkpoint: a hub id or a directory. path: a directory to use instead of the hub.
+    weights: ``pretrained``, or ``random:seed=0`` for an untrained model of the same shape, the
+    control that every claim about training needs.
+    normalize: whether the waveform is brought to mean 0 and variance 1 first; otherwise what
+    preprocessor_config.json says.
+    """
+    seed = read_weights(weights)
+    known = next((known for known in KNOWN if known.checkpoint == checkpoint), None)
+    if known and seed is not None and path is None:
+        return untrained(known, seed, normalize=normalize)
+    if path is None and checkpoint and Path(checkpoint).is_dir():
+        path = Path(checkpoint)
+    if path is None and not checkpoint:
+        raise KwsbenchError("hf needs a model; write hf:checkpoint=HUB_ID or hf:path=DIR")
+    directory = path or fetch(checkpoint, revision, with_weights=seed is None)
+    if known and normalize is None and not (directory / "preprocessor_config.json").is_file():
+        normalize = known.normalize
+    return from_directory(
+        directory,
+        weights=weights,
+        normalize=normalize,
+        languages=known.languages.split() if known and seed is None else (),
+    )
+
+
+def from_directory(
+    directory: Path, *, weights: str = "pretrained", normalize: bool | None = None, languages: Sequence[str] = ()
+) -> HfEncoder:
+    """An encoder from config.json, preprocessor_config.json and the weights in one directory."""
+    import torch
+    import transformers
+
+    if not (directory / "config.json").is_file():
+        raise KwsbenchError(f"{directory}: no config.json; give a directory that transformers' save_pretrained wrote")
+    config_dict = json.loads((directory / "config.json").read_text("utf-8"))
+    model_type = config_dict.get("model_type")
+    if model_type not in FAMILY or config_dict.get("add_adapter"):
+        what = f"{model_type!r} model" + (" with an adapter" if model_type in FAMILY else "")
+        raise KwsbenchError(f"{directory}: a {what} is not supported; the family is {', '.join(FAMILY)}")
+    if normalize is None:
+        normalize = _read_normalize(directory)
+    seed = read_weights(weights)
+    if seed is not None:
+        config = transformers.AutoConfig.from_pretrained(directory)
+        config_sha256 = hashlib.sha256((directory / "config.json").read_bytes()).hexdigest()
+        return HfEncoder(
+            _random_model(config, seed),
+            normalize=normalize,
+            provenance={"weights": f"random:seed={seed}", "config sha256": config_sha256},
+        )
+    file = _weights_file(directory)
+    try:
+        with _quiet():
+            model, info = transformers.AutoModel.from_pretrained(
+                directory, dtype=torch.float32, output_loading_info=True, local_files_only=True
+            )
+    except Exception as error:
+        # safetensors, pickle and transformers each have their own exceptions for a damaged file.
+        raise KwsbenchError(f"{file}: weights cannot be read ({_first_line(error)}); fetch the file again") from error
+    _check_complete(file, model, info)
+    provenance = {"weights": "pretrained", "weights sha256": _sha256(file)}
+    return HfEncoder(model, normalize=normalize, provenance=provenance, languages=languages)
+
+
+def untrained(known: Known, seed: int, *, normalize: bool | None = None) -> HfEncoder:
+    """A published architecture with random weights: needs no hub, so that the control can always be run."""
+    import transformers
+
+    config = transformers.AutoConfig.for_model(known.model_type, **known.config)
+    return HfEncoder(
+        _random_model(config, seed),
+        normalize=known.normalize if normalize is None else normalize,
+        provenance={"weights": f"random:seed={seed}", "architecture": known.name},
+    )
+
+
+def read_weights(weights: str) -> int | None:
+    """``pretrained`` → None, ``random:seed=N`` → N, ``random`` → 0."""
+    if weights == "pretrained":
+        return None
+    seed = "0" if weights == "random" else weights.removeprefix("random:seed=")
+    if not seed.isdecimal():
+        raise KwsbenchError(f"weights={weights}: expected pretrained or random:seed=N")
+    return int(seed)
+
+
+def fetch(checkpoint: str, revision: str, *, with_weights: bool) -> Path:
+    """The local directory of a hub model, downloaded when the hub's cache does not hold it yet."""
+    import huggingface_hub
+
+    patterns = ["config.json", "preprocessor_config.json"]
+    # Many checkpoints hold the same weights twice; the .bin file is taken only where there is nothing else.
+    weights_patterns = (["model*.safetensors*"], ["pytorch_model*.bin*"]) if with_weights else ([],)
+    with _quiet():
+        for offline in (True, False):
+            for more in weights_patterns:
+                try:
+                    directory = Path(
+                        huggingface_hub.snapshot_download(
+                            checkpoint, revision=revision, allow_patterns=patterns + more, local_files_only=offline
+                        )
+                    )
+                except Exception as error:
+                    # The hub's client raises OSError, ValueError and its HTTP library's own exceptions.
+                    if offline:
+                        break
+                    raise KwsbenchError(
+                        f"{checkpoint}: not in the local cache, and the hub did not give it "
+                        f"({_first_line(error).partition('. ')[0]}); go online once, "
+                        "or download it elsewhere and give path=DIR"
+                    ) from error
+                if (directory / "config.json").is_file() and (not more or any(directory.glob(more[0]))):
+                    return directory
+    raise KwsbenchError(f"{checkpoint}: revision {revision} holds no config.json with weights; give another checkpoint")
+
+
+def _receptive_field(kernels: Sequence[tuple[int, int]]) -> int:
+    """Samples that one frame sees."""
+    samples = 1
+    for kernel, stride in reversed(kernels):
+        samples = (samples - 1) * stride + kernel
+    return samples
+
+
+def _random_model(config: Any, seed: int) -> Any:
+    import torch
+    import transformers
+
+    # Only the CPU's generator, and only for the while: nothing else in the process sees the seed.
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.default_generator.manual_seed(seed)
+        return transformers.AutoModel.from_config(config, dtype=torch.float32)
+
+
+def _read_normalize(directory: Path) -> bool:
+    file = directory / "preprocessor_config.json"
+    if not file.is_file():
+        raise KwsbenchError(f"{directory}: no preprocessor_config.json; say normalize=true or normalize=false")
+    value = json.loads(file.read_text("utf-8")).get("do_normalize", True)
+    if not isinstance(value, bool):
+        raise KwsbenchError(f"{file}: do_normalize is {value!r}, expected true or false")
+    return value
+
+
+def _weights_file(directory: Path) -> Path:
+    """The file that transformers is going to read (of several shards: their index)."""
+    for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"):
+        if (directory / name).is_file():
+            return directory / name
+    raise KwsbenchError(f"{directory}: no model.safetensors and no pytorch_model.bin; weights=random:seed=0 needs none")
+
+
+def _check_complete(file: Path, model: Any, info: Mapping[str, Any]) -> None:
+    """Refuse weights that leave a part of the encoder random, or have parts that the encoder lacks.
+
+    transformers warns of both and goes on. Heads (quantizer, CTC) are left out on purpose, and the
+    mask embedding is of training only.
+    """
+    parts = tuple(f"{name}." for name, _ in model.named_children())
+    missing = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})
+    surplus = sorted(key for key in info["unexpected_keys"] if key.startswith(parts))
+    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
+    for what, keys in (("lack", missing), ("do not fit", mismatched), ("have, and config.json has no,", surplus)):
+        if keys:
+            raise KwsbenchError(f"{file}: weights {what} {keys[0]} ({len(keys)} such); it is not this model's file")
+
+
+def _sha256(file: Path) -> str:
+    """Of a weights file; of an index, the digest of all its shards' digests."""
+    files = sorted(set(json.loads(file.read_text())["weight_map"].values())) if file.suffix == ".json" else [file.name]
+    digests = []
+    for name in files:
+        with (file.parent / name).open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' loading bar and reports off stderr: what matters in them is checked and raised."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(hub_level)
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@kwsbench.hookimpl
+def register_encoders(register: Register) -> None:
+    """Register ``hf`` and the published models by name."""
+    register("hf", hf)
+    for known in KNOWN:
+        register(known.name, hf, checkpoint=known.checkpoint, revision=known.revision)

@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kwsbench import fitting, plugins, trials
+from kwsbench.errors import KwsbenchError, PluginError
+from kwsbench.spec import parse_chain
+from kwsbench.store import FrameStore
+from kwsbench.types import Clip
+
+REGISTRY = plugins.load()
+
+
+def make(tmp_path, speakers="aabbb", *, heldout=0, dims=3, seed=0):
+    """Clips of one word by these speakers, with random frames around a mean of each speaker's own."""
+    rng = np.random.default_rng(seed)
+    clips = [Clip(str(i), Path("x"), s, str(i), "ma", "ma") for i, s in enumerate(speakers)]
+    clips += [Clip(f"h{i}", Path("x"), "h", f"h{i}", split="heldout") for i in range(heldout)]
+    made = [
+        (rng.standard_normal((rng.integers(2, 6), dims)) + 10 * ord(clip.speaker)).astype(np.float32) for clip in clips
+    ]
+    store = FrameStore.open(tmp_path, {"seed": seed}, len(clips))
+    store.write(0, "0", made)
+    return store.layer("0"), trials.build(clips, name="x"), made
+
+
+def fit(tmp_path, chain, **options):
+    frames, built, made = make(tmp_path, **options)
+    return fitting.fit(frames, built, parse_chain(chain), REGISTRY), made
+
+
+def test_each_scope_centres_on_its_own_frames_and_no_others(tmp_path):
+    for scope, group in {
+        "corpus": lambda i: [0, 1, 2, 3, 4],
+        "speaker": lambda i: [0, 1] if i < 2 else [2, 3, 4],
+        "utterance": lambda i: [i],
+        "heldout": lambda i: [5, 6],
+        "transductive": lambda i: [0, 1, 2, 3, 4],
+    }.items():
+        fitted, made = fit(tmp_path / scope, f"center:scope={scope}", heldout=2)
+        for i in range(5):
+            mean = np.concatenate([made[j] for j in group(i)]).astype(np.float64).mean(axis=0)
+            np.testing.assert_allclose(fitted.apply(i), made[i] - mean, atol=1e-3)
+
+
+def test_a_chain_is_fitted_link_by_link(tmp_path):
+    fitted, made = fit(tmp_path, "center:scope=speaker+standardize")
+    a, b = np.concatenate(made[:2]).astype(np.float64), np.concatenate(made[2:]).astype(np.float64)
+    centred = np.concatenate([a - a.mean(axis=0), b - b.mean(axis=0)])
+    expected = (centred - centred.mean(axis=0)) / centred.std(axis=0)
+    found = np.concatenate([fitted.apply(i) for i in range(5)])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_labels_and_queries_do_not_change_what_is_fitted(tmp_path):
+    """Other keywords on the same clips: the corrected frames must stay as they are."""
+    frames, built, _ = make(tmp_path)
+    shuffled = [Clip(c.id, c.path, c.speaker, c.recording, "ko", "ko") for c in built.clips[:4]] + list(built.clips[4:])
+    other = trials.build(shuffled, name="y")
+    assert list(other.queries) != list(built.queries)
+    chain = parse_chain("standardize:scope=speaker+whiten")
+    one, two = (fitting.fit(frames, t, chain, REGISTRY) for t in (built, other))
+    for i in range(5):
+        np.testing.assert_array_equal(one.apply(i), two.apply(i))
+
+
+def test_fits_see_an_even_sample_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "FIT_FRAMES", 7)
+    seen = []
+
+    class Spy:
+        def fit(self, frames):
+            seen.append(np.array(frames))
+            return lambda x: x
+
+    registry = plugins.load()
+    monkeypatch.setattr(registry, "create", lambda kind, spec: Spy())
+    frames, built, made = make(tmp_path)
+    fitting.fit(frames, built, parse_chain("center"), registry).apply(0)
+    everything = np.concatenate(made)
+    step = -(-len(everything) // 7)
+    np.testing.assert_array_equal(seen[0], everything[::step])
+    assert len(seen[0]) <= 7
+
+
+def test_the_material_of_queries_is_counted():
+    clips = [
+        Clip("a", Path("x"), "ana", "a", "ma", "ma"),
+        Clip("b1", Path("x"), "ben", "tape", "ma", "ma"),
+        Clip("b2", Path("x"), "ben", "tape", transcript="so ma"),
+        Clip("c1", Path("x"), "cleo", "c1", "ma", "ma"),
+        Clip("c2", Path("x"), "cleo", "c2", transcript="ko"),
+    ]
+    counts = fitting.query_material(trials.build(clips, name="x"))
+    assert counts == {"other_recordings": 1, "source_recording": 1, "itself": 1}
+
+
+def test_utterances_without_frames_stay_empty_and_keep_their_place(tmp_path):
+    store = FrameStore.open(tmp_path, {}, 3)
+    store.write(0, "0", [np.ones((2, 3), np.float32), None, np.zeros((1, 3), np.float32)])
+    clips = [Clip(str(i), Path("x"), s, str(i), "ma", "ma") for i, s in enumerate("aab")]
+    fitted = fitting.fit(store.layer("0"), trials.build(clips, name="x"), parse_chain("whiten:kind=pca,k=2"), REGISTRY)
+    assert fitted.utterances().read(0, 3).lengths.tolist() == [2, 0, 1]
+    assert fitted.queries().values.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("chain", "message"),
+    [
+        ("center:scope=speakers", "center:scope=speakers: scope is 'speakers', expected one of corpus, heldout, "),
+        ("center:scope=heldout", "the data set has no clips with split 'heldout' to fit on"),
+    ],
+)
+def test_a_scope_that_cannot_be_is_one_line(tmp_path, chain, message):
+    with pytest.raises(KwsbenchError, match=message):
+        fit(tmp_path, chain)[0].apply(0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda x: x[:-1], "frames must stay in number"),
+        (lambda x: x * np.nan, "returned NaN or infinity"),
+        (lambda x: x.sum(axis=1), "frames must stay in number"),
+    ],
+)
+def test_a_transform_that_breaks_its_contract_is_named(tmp_path, monkeypatch, broken, message):
+    class Broken:
+        def fit(self, frames):
+            return broken
+
+    registry = plugins.load()
+    monkeypatch.setattr(registry, "create", lambda kind, spec: Broken())
+    frames, built, _ = make(tmp_path)
+    with pytest.raises(PluginError, match=f"transform center returned .*|{message}"):
+        fitting.fit(frames, built, parse_chain("center"), registry).apply(0)

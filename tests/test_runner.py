@@ -1,0 +1,260 @@
+"""The whole way, in processes of its own, as a user goes it: kill, resume, fail, go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from kwsbench import results
+
+SLOW = '''
+import time
+import numpy as np
+import kwsbench
+
+class Slow:
+    """Energy of 20 ms frames in three bands, slowly."""
+
+    layers = ("0", "1")
+    frame_shift_s, first_centre_s, min_samples = 0.02, 0.01, 320
+
+    def __init__(self, wait_s: float = 0.0, fail_on: str = "", log: str = ""):
+        self.wait_s, self.fail_on, self.log = wait_s, fail_on, log
+
+    def encode(self, samples, layers):
+        time.sleep(self.wait_s)
+        if self.log:
+            with open(self.log, "a") as file:
+                file.write(",".join(layers) + "\\n")
+        if self.fail_on == "nan":
+            return {layer: np.full((3, 2), np.nan) for layer in layers}
+        if self.fail_on == "shape":
+            return {layer: np.zeros(7) for layer in layers}
+        if self.fail_on == "raise":
+            raise RuntimeError("out of luck")
+        frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+        spectrum = np.log(np.abs(np.fft.rfft(frames, axis=1)) + 1e-3)
+        return {layer: spectrum[:, int(layer) :: 8].astype(np.float32) for layer in layers}
+
+class Bad:
+    """A distance that fails."""
+
+    def cost(self, x, y):
+        raise ZeroDivisionError("no distance")
+
+class Mine:
+    """A matcher of one's own: the least cost anywhere."""
+
+    def match(self, cost):
+        end = int(cost.min(axis=0).argmin())
+        return kwsbench.Match(float(cost.min()), end, end)
+
+@kwsbench.hookimpl
+def register_encoders(register):
+    register("slow", Slow)
+
+@kwsbench.hookimpl
+def register_distances(register):
+    register("bad", Bad)
+
+@kwsbench.hookimpl
+def register_matchers(register):
+    register("mine", Mine)
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    path = tmp_path / "slow plugin.py"
+    path.write_text(SLOW)
+    return path
+
+
+def arguments(archive, plugin, board, *more):
+    return [
+        "run",
+        "--dataset",
+        f"manifest:path={str(archive).replace(' ', '%20')}",
+        "--plugin",
+        plugin,
+        "--board",
+        board,
+        *more,
+    ]
+
+
+def scores(board):
+    """All that a record says but costs and provenance, by fingerprint."""
+    found = {}
+    for record in results.load_all(board / "results"):
+        found[record.fingerprint] = (str(record.combination), record.conditions, record.isotropy, record.error)
+    return found
+
+
+def test_a_grid_end_to_end(run_cli, archive, plugin, tmp_path):
+    board = tmp_path / "board"
+    grid = ["--encoder", "slow", "--transform", "none", "--transform", "center:scope=speaker", "--matcher", "sdtw",
+            "--matcher", "mine", "--matcher", "random"]  # fmt: skip
+    code, out, err = run_cli(*arguments(archive, plugin, board, *grid))
+    assert (code, out) == (0, ""), err
+    assert "12 cells scored, 0 were recorded already" in err
+    record = next(r for r in results.load_all(board / "results") if "center" in r.combination.transform)
+    assert record.data.queries == 6
+    assert record.data.query_material == {"other_recordings": 6, "source_recording": 0, "itself": 0}
+    assert set(record.conditions) == {"across/isolated", "across/inside", "within/inside"}
+    assert record.conditions["across/isolated"].queries_without_positives == 0
+    code, _, err = run_cli(*arguments(archive, plugin, board, *grid))
+    assert code == 0
+    assert "0 cells scored, 12 were recorded already" in err
+
+
+def test_a_dry_run_shows_the_cells_and_writes_nothing(run_cli, archive, plugin, tmp_path):
+    board = tmp_path / "board"
+    run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0"))
+    before = sorted(board.rglob("*"))
+    code, out, err = run_cli(*arguments(archive, plugin, board, "--encoder", "slow", "--dry-run"))
+    assert code == 0
+    states = [line.split()[:2] for line in out.splitlines()]
+    assert [s[0] for s in states] == ["recorded", "to"]
+    assert "2 cells: 1 recorded, 1 to do" in err
+    assert sorted(board.rglob("*")) == before
+
+
+def test_a_waveform_is_encoded_once_for_all_layers_and_never_again(run_cli, archive, plugin, tmp_path):
+    log = tmp_path / "log.txt"
+    run_cli(*arguments(archive, plugin, tmp_path / "b1", "--encoder", f"slow:log={log}"))
+    assert log.read_text().splitlines() == ["0,1"] * 8
+    run_cli(*arguments(archive, plugin, tmp_path / "b2", "--encoder", f"slow:log={log}", "--distance", "euclidean"))
+    assert len(log.read_text().splitlines()) == 8
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_goes_on_and_ends_as_if_it_never_was(
+    run_cli, archive, plugin, tmp_path, monkeypatch, stop
+):
+    log = tmp_path / "log.txt"
+    # A comma-free value: the plugin waits while it encodes, so that the kill hits the middle of that.
+    grid = ["--encoder", f"slow:log={log},wait_s=0.15", "--transform", "none", "--transform", "whiten", "--workers", 1]
+    command = [sys.executable, "-m", "kwsbench", *map(str, arguments(archive, plugin, tmp_path / "b", *grid))]
+    for waited_for in ("encoding", "records"):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            ready = (
+                log.exists() if waited_for == "encoding" else len(list((tmp_path / "b").glob("results/*.json"))) >= 1
+            )
+            if ready:
+                break
+            time.sleep(0.005)
+        if process.poll() is None:
+            os.kill(process.pid, stop)
+        process.wait()
+    code, _, err = run_cli(*arguments(archive, plugin, tmp_path / "b", *grid))
+    assert code == 0, err
+    monkeypatch.setenv("KWSBENCH_CACHE", str(tmp_path / "another cache"))
+    code, _, err = run_cli(*arguments(archive, plugin, tmp_path / "whole", *grid))
+    assert code == 0, err
+    assert scores(tmp_path / "b") == scores(tmp_path / "whole")
+    assert len(scores(tmp_path / "b")) == 4
+    assert not list((tmp_path / "b" / "results").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "message"),
+    [
+        ("nan", "slow:fail_on=nan on manifest/my archive ŋ on Ana ma.wav (Ana ma.wav): layer 0 holds NaN or infinity"),
+        ("shape", "layer 0 is float64 (7,), expected floats (frames, dims)"),
+        ("raise", "RuntimeError: out of luck"),
+    ],
+)
+def test_an_encoder_that_fails_is_a_record_and_the_others_go_on(run_cli, archive, plugin, tmp_path, fail_on, message):
+    board = tmp_path / "board"
+    grid = ["--encoder", f"slow@0:fail_on={fail_on}", "--encoder", "slow@0"]
+    code, _, err = run_cli(*arguments(archive, plugin, board, *grid))
+    assert code == 1
+    assert message in err
+    failed, good = sorted(results.load_all(board / "results"), key=lambda r: r.error is None)
+    assert message in failed.error
+    assert good.conditions
+    assert ("traceback" in failed.provenance) == (fail_on == "raise")
+
+
+def test_one_bad_distance_does_not_spoil_its_tile(run_cli, archive, plugin, tmp_path):
+    board = tmp_path / "board"
+    code, _, err = run_cli(
+        *arguments(archive, plugin, board, "--encoder", "slow@0", "--distance", "bad", "--distance", "cosine")
+    )
+    assert code == 1
+    assert "failed: 1 cell: ZeroDivisionError: no distance" in err
+    by_distance = {r.combination.distance: r.error for r in results.load_all(board / "results")}
+    assert by_distance == {"bad": "ZeroDivisionError: no distance", "cosine": None}
+    code, out, _ = run_cli("leaderboard", board, "--view", "all")
+    assert code == 0
+    assert "1 of 1 cells failed: ZeroDivisionError: no distance" in out
+
+
+def test_a_failed_cell_is_tried_again(run_cli, archive, plugin, tmp_path):
+    board = tmp_path / "board"
+    run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0", "--distance", "bad"))
+    _, out, _ = run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0", "--distance", "bad", "--dry-run"))
+    assert out.startswith("failed before")
+
+
+def test_another_archive_another_parameter_another_fingerprint(run_cli, archive, plugin, tmp_path):
+    board = tmp_path / "board"
+    run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0", "--transform", "whiten"))
+    run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0", "--transform", "whiten:eps=0.5"))
+    table = archive / "manifest.tsv"
+    table.write_text(table.read_text().replace("So: ma,", "So: ko,"))
+    run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0", "--transform", "whiten"))
+    assert len(scores(board)) == 3
+    code, _, err = run_cli("leaderboard", board)
+    assert code == 2
+    assert "the board mixes data digests" in err
+
+
+def test_defaults_that_are_written_out_are_the_same_cell(run_cli, archive, plugin, tmp_path):
+    board = tmp_path / "board"
+    run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0"))
+    _, out, _ = run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0:wait_s=0.0", "--dry-run"))
+    assert out.startswith("recorded")
+
+
+def test_too_short_silent_stereo_and_8_khz_clips_are_counted_and_stay_in_the_trials(run_cli, archive, plugin, tmp_path):
+    import soundfile
+    from tests.archives import write_tone
+
+    write_tone(archive / "Ana ma.wav", seconds=0.01)
+    write_tone(archive / "Ana ŋko.wav", rate_hz=8000)
+    write_tone(archive / "Ana təla.wav", channels=2)
+    soundfile.write(archive / "Ɓen təla.wav", np.zeros(8000, np.float32), 16_000)
+    board = tmp_path / "board"
+    code, _, err = run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0", "--encoder", "mfcc",
+                                      "--transform", "none", "--transform", "standardize:scope=utterance"))  # fmt: skip
+    assert code == 0, err
+    for record in results.load_all(board / "results"):
+        assert record.data.too_short == 1
+        assert record.data.audio == {"averaged 2 channels": 1, "resampled from 8000 Hz": 1}
+        assert record.data.queries == 6
+        found = record.conditions["across/isolated"]
+        at = found.per_keyword.keyword.index("ma")
+        # One of the two "ma" has no frame: as a query it is tied throughout, as an utterance it is last.
+        assert found.per_keyword.metrics["map"][at] < 0.5
+
+
+def test_a_record_holds_what_it_promises(run_cli, archive, plugin, tmp_path):
+    board = tmp_path / "board"
+    run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0", "--memory", "50MB"))
+    path = next((board / "results").glob("*.json"))
+    raw = json.loads(path.read_text())
+    assert raw["provenance"]["packages"]["numpy"] == np.__version__
+    assert "hostname" not in path.read_text()
+    assert set(raw["costs"]) == {"encode_s", "encode_real_time_factor", "fit_s", "score_s", "cells_in_score", "metrics_s",
+                                 "peak_memory_mb"}  # fmt: skip
+    assert set(raw["isotropy"]) == {"before", "after"}
+    assert raw["identity"]["encoder"]["version"]

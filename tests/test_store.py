@@ -1,0 +1,92 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from kwsbench import store as stores
+from kwsbench.errors import KwsbenchError
+from kwsbench.store import FrameStore, atomic_write, fingerprint
+
+
+def items(n, seed=0):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 4, n)
+    return [None if not k else rng.standard_normal((k, 3)).astype(np.float32) for k in lengths]
+
+
+def fill(store, layer, made):
+    for shard, members in enumerate(store.shards):
+        store.write(shard, layer, [made[i] for i in members])
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 300])
+def test_what_goes_in_comes_out_item_by_item(tmp_path, count):
+    made = items(count)
+    made[-1] = np.ones((2, 3), np.float32)
+    store = FrameStore.open(tmp_path, {"a": 1}, count)
+    fill(store, "5", made)
+    frames = store.layer("5")
+    for i, item in enumerate(made):
+        expected = np.zeros((0, 3), np.float32) if item is None else item
+        np.testing.assert_array_equal(frames.item(i), expected)
+        assert frames.lengths[i] == len(expected)
+    order = [count - 1, 0]
+    np.testing.assert_array_equal(frames.take(order)[0], frames.item(count - 1))
+
+
+def test_equal_identities_share_frames_and_different_ones_do_not(tmp_path):
+    a = FrameStore.open(tmp_path, {"x": 1, "y": 2}, 3)
+    assert FrameStore.open(tmp_path, {"y": 2, "x": 1}, 3).folder == a.folder
+    assert FrameStore.open(tmp_path, {"y": 2, "x": 2}, 3).folder != a.folder
+    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+
+
+def test_layers_that_are_missing_are_named(tmp_path):
+    store = FrameStore.open(tmp_path, {}, 2)
+    assert store.missing(0, ["1", "2"]) == ["1", "2"]
+    fill(store, "1", items(2))
+    assert store.missing(0, ["1", "2"]) == ["2"]
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    store = FrameStore.open(tmp_path, {}, 2)
+    fill(store, "1", [np.ones((2000, 3), np.float32)] * 2)
+    path = next(store.folder.glob("*/1.npy"))
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(KwsbenchError, match="is damaged .*; delete its folder and run again"):
+        store.layer("1")
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    path = tmp_path / "x.npy"
+    with pytest.raises(RuntimeError, match="disk"), atomic_write(path) as file:
+        file.write(b"half")
+        raise RuntimeError("disk")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_is_killed_is_not_there(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from kwsbench.store import atomic_write\n"
+        f"with atomic_write(Path({str(tmp_path)!r}) / 'x.npy') as f:\n"
+        "    f.write(b'half'); f.flush(); print('writing', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"writing\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not (tmp_path / "x.npy").exists()
+
+
+def test_seconds_add_up(tmp_path):
+    store = FrameStore.open(tmp_path, {}, stores.SHARD_ITEMS + 1)
+    store.note_seconds(0, 1.5)
+    store.note_seconds(1, 1.0)
+    store.note_seconds(0, 0.5)
+    assert store.seconds == 3.0
+    assert time.time() > 0
