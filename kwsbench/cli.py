@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -118,7 +119,7 @@ def run(
 @cli.command()
 @click.argument("board", type=BOARD)
 @click.option("--view", type=click.Choice(["encoders", "all"]), default="encoders", show_default=True,
-              help="One row an encoder, everything else chosen; or one row a configuration, its layer chosen.")  # fmt: skip
+              help="A row for each encoder (all else chosen), or for each configuration (its layer chosen).")  # fmt: skip
 @click.option("--metric", type=click.Choice(["map", "p@1", "p@10", "p@n", "auc"]), default="map", show_default=True)
 @click.option("--format", "style", type=click.Choice(["github", "plain", "csv", "latex", "html"]), default="plain",
               show_default=True)  # fmt: skip
@@ -143,10 +144,16 @@ def leaderboard(board: Path, view: str, metric: str, style: str, top: int, *, wr
 
         click.echo(page.make(board))
         return
+    if style == "csv":
+        click.echo(boards.csv(boards.read_rows(board, view), metric=metric, top=top), nl=False)
+        return
+    width = shutil.get_terminal_size().columns if style == "plain" and sys.stdout.isatty() else sys.maxsize
     for name, mine in boards.by_dataset(boards.read_rows(board, view)).items():
-        if style != "csv":
-            click.echo(f"\n{name}\n")
-        click.echo(boards.render(boards.table(mine, metric=metric, top=top), style))
+        table, left_out = boards.fit(boards.table(mine, metric=metric, top=top), width)
+        click.echo(f"\n{name}\n")
+        click.echo(boards.render(table, style))
+        if left_out:
+            say(f"(no room for {', '.join(left_out)}; widen the terminal, or --format csv)")
 
 
 @cli.command(name="plugins")

@@ -99,5 +99,5 @@ def _describe(data: Searchable) -> Iterator[str]:
         labels = trials.labels(condition)
         yield f"  {condition}: {(labels == POSITIVE).sum()} positives, {(labels == NEGATIVE).sum()} negatives"
     counted = {"keyword clips without a target": trials.queries_left_out, **trials.left_out, **data.audio_changes}
-    yield from (f"  {what}: {count}" for what, count in counted.items() if count)
+    yield from (f"  {what.replace('_', ' ')}: {count}" for what, count in counted.items() if count)
     yield from (f"  {what}: {note}" for what, note in (data.dataset.notes or {}).items())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,26 +61,62 @@ def encode_missing(
     clips: Sequence[Clip],
     layers: Sequence[str],
     store: FrameStore,
+    *,
+    workers: int = 1,
     progress: Progress = no_progress,
 ) -> None:
-    """Fill the store with what it lacks of these layers. Killed and called again, it goes on where it was."""
+    """Fill the store with what it lacks of these layers. Killed and called again, it goes on where it was.
+
+    An encoder that says it is ``concurrent`` encodes as many clips at once as there are workers, each
+    with one thread: faster than many threads on one clip, and the features do not depend on workers.
+    """
     what = f"encoding {name}"
-    for shard, items in enumerate(store.shards):
-        missing = store.missing(shard, layers)
-        if missing:
-            started = time.perf_counter()
-            encoded = []
-            for index in items:
-                progress(what, index, len(clips))
-                clip = clips[index]
-                samples = audio.read(clip.path, clip.start_s, clip.end_s).samples
-                encoded.append(encode_clip(encoder, samples, missing, f"{name} on {clip.id} ({clip.path.name})"))
-            for layer in missing:
-                values = [None if item is None else item[layer] for item in encoded]
-                _check_dims(values, name, layer)
-                store.write(shard, layer, values)
-            store.note_seconds(shard, time.perf_counter() - started)
-        progress(what, items.stop, len(clips))
+    with _pool(workers if getattr(encoder, "concurrent", False) else 1) as pool, _one_torch_thread():
+        for shard, items in enumerate(store.shards):
+            missing = store.missing(shard, layers)
+            if missing:
+                started = time.perf_counter()
+                futures = [pool.submit(_encode, encoder, clips[index], missing, name) for index in items]
+                encoded = []
+                for index, future in zip(items, futures, strict=True):
+                    progress(what, index, len(clips))
+                    encoded.append(future.result())
+                for layer in missing:
+                    values = [None if item is None else item[layer] for item in encoded]
+                    _check_dims(values, name, layer)
+                    store.write(shard, layer, values)
+                store.note_seconds(shard, time.perf_counter() - started)
+            progress(what, items.stop, len(clips))
+
+
+def _encode(encoder: Encoder, clip: Clip, layers: Sequence[str], name: str) -> Mapping[str, Any] | None:
+    samples = audio.read(clip.path, clip.start_s, clip.end_s).samples
+    return encode_clip(encoder, samples, layers, f"{name} on {clip.id} ({clip.path.name})")
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that are not waited for when work is interrupted: Ctrl-C must not encode a shard to its end."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Only where an encoder has imported torch: encoding must not import it for the others."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def survey_audio(clips: Sequence[Clip]) -> tuple[float, dict[str, int]]:

@@ -183,9 +183,9 @@ class _Run:
             n = min(size, stop - frame)
             cosine = product[: n * width].view(n, width)
             torch.mm(utterances.values[frame : frame + n], queries.values, out=cosine)
-            for distance, indices in self._shared.values():
-                tile = scratch[: n * width].view(n, width)
-                tile.copy_(cosine)
+            for left, (distance, indices) in zip(range(len(self._shared))[::-1], self._shared.values(), strict=True):
+                # Distances finish in place, so all but the last need a copy.
+                tile = scratch[: n * width].view(n, width).copy_(cosine) if left else cosine
                 distance.finish(tile, utterances.norms[frame : frame + n, None], queries.norms)
                 dtw.spread(tile.numpy(), layout, spread)
                 for index in indices:

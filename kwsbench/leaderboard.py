@@ -18,6 +18,9 @@ from kwsbench.store import atomic_write
 
 VIEWS = {"encoders": ranking.by_encoder, "all": ranking.by_configuration}
 FORMATS = {"github": "github", "plain": "simple", "latex": "latex_booktabs"}
+LEAST_FIRST = ("IsoScore", "cos", "gap", "EER", "AUC", "chance", "P@1", "P@N", "distance", "matcher", "MAP inside")
+"""The columns that a narrow terminal does without, in this order."""
+
 BEGIN, END = "<!-- tables: made by kwsbench leaderboard, do not edit -->", "<!-- end of tables -->"
 LEGEND = (
     "MAP [95% interval over keywords]; *chance* is the MAP of random order. Across: queries and utterances are of "
@@ -84,10 +87,30 @@ def table(ranked: Sequence[Row], *, metric: str = "map", top: int = 0) -> pd.Dat
     return _without_empty(pd.DataFrame(lines[: top or None]))
 
 
+def csv(ranked: Sequence[Row], *, metric: str = "map", top: int = 0) -> str:
+    """All data sets in one CSV table."""
+    tables = [table(mine, metric=metric, top=top).assign(dataset=name) for name, mine in by_dataset(ranked).items()]
+    joined = pd.concat(tables)
+    return str(joined[["dataset", *(column for column in joined if column != "dataset")]].to_csv(index=False))
+
+
+def fit(frame: pd.DataFrame, width: int) -> tuple[pd.DataFrame, list[str]]:
+    """The table without the columns that a terminal of this width has no room for, and the names of those."""
+    left_out: list[str] = []
+    for column in (c for c in LEAST_FIRST if c in frame.columns):
+        if _width(frame) <= width:
+            break
+        frame = frame.drop(columns=column)
+        left_out.append(column)
+    return frame, left_out
+
+
+def _width(frame: pd.DataFrame) -> int:
+    return max(map(len, render(frame, "plain").splitlines()), default=0)
+
+
 def render(frame: pd.DataFrame, style: str) -> str:
-    """A table as github markdown, plain text, LaTeX or CSV."""
-    if style == "csv":
-        return str(frame.to_csv(index=False))
+    """A table as github markdown, plain text or LaTeX."""
     return tabulate(frame, headers="keys", tablefmt=FORMATS[style], showindex=False, disable_numparse=True)  # type: ignore[arg-type]
 
 

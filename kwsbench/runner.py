@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from kwsbench.provenance import peak_memory_mb, provenance
 from kwsbench.results import Combination, Costs, Data, Isotropy, Result
 from kwsbench.store import FrameStore, StoredFrames, atomic_write
 from kwsbench.survey import Cell, Job, Survey
-from kwsbench.types import Encoder, Frames, FrameSource, Progress, Scores, no_progress
+from kwsbench.types import Frames, FrameSource, Progress, Scores, no_progress
 
 ISOTROPY_FRAMES = 20_000
 """Isotropy is measured on at most so many frames, evenly spaced over the utterances."""
@@ -65,28 +66,38 @@ class Run:
             self._fail(job.all_cells, job.error)
             return
         try:
-            store = self._encode(job)
+            stores = self._encode(job)
         except Exception as error:  # noqa: BLE001 - recorded, and the next encoder may be sound
             self._fail(job.all_cells, error)
             return
         for layer, chains in job.cells.items():
-            frames = store.layer(layer)
+            frames = reduce(StoredFrames.then, (store.layer(layer) for store in stores))
             for chain, cells in chains.items():
-                self._chain(job, store, frames, chain, cells)
+                self._chain(job, sum(store.seconds for store in stores), frames, chain, cells)
 
-    def _encode(self, job: Job) -> FrameStore:
-        """The frames of all layers that the job needs; the encoder is made only if any are missing."""
-        clips = job.data.dataset.clips
-        identity = {"encoder": job.described, "audio": job.data.audio_keys}
-        store = FrameStore.open(self.options.cache, identity, len(clips))
-        layers = list(job.cells)
-        if any(store.missing(shard, layers) for shard in range(len(store.shards))):
-            encoder: Encoder = self.registry.create("encoders", job.encoder)
-            name = f"{job.encoder} on {job.data.dataset.name}"
-            encoding.encode_missing(encoder, name, clips, layers, store, self.progress)
-        return store
+    def _encode(self, job: Job) -> list[FrameStore]:
+        """Frames of the clips that are searched and, where a transform asks for them, of those held out."""
+        splits = ["search", "heldout"] if job.needs_heldout else ["search"]
+        layers, stores, encoder = list(job.cells), [], None
+        for split in splits:
+            at = [i for i, clip in enumerate(job.data.dataset.clips) if clip.split == split]
+            identity = {"encoder": job.described, "audio": [job.data.audio_keys[i] for i in at]}
+            store = FrameStore.open(self.options.cache, identity, len(at))
+            if any(store.missing(shard, layers) for shard in range(len(store.shards))):
+                encoder = encoder or self.registry.create("encoders", job.encoder)
+                encoding.encode_missing(
+                    encoder,
+                    f"{job.encoder} on {job.data.dataset.name}",
+                    [job.data.dataset.clips[i] for i in at],
+                    layers,
+                    store,
+                    workers=self.options.workers,
+                    progress=self.progress,
+                )
+            stores.append(store)
+        return stores
 
-    def _chain(self, job: Job, store: FrameStore, frames: StoredFrames, chain: Chain, cells: Sequence[Cell]) -> None:
+    def _chain(self, job: Job, encode_s: float, frames: StoredFrames, chain: Chain, cells: Sequence[Cell]) -> None:
         """Fit one chain of transforms on one layer, and do all cells below it."""
         started = time.perf_counter()
         try:
@@ -108,8 +119,8 @@ class Run:
             started = time.perf_counter()
             conditions = job.data.scorer.evaluate(outcome.scores)
             costs = Costs(
-                encode_s=round(store.seconds, 3),
-                encode_real_time_factor=round(store.seconds / job.data.audio_s, 5),
+                encode_s=round(encode_s, 3),
+                encode_real_time_factor=round(encode_s / job.data.audio_s, 5),
                 fit_s=round(fit_s, 3),
                 score_s=round(score_s, 3),
                 cells_in_score=len(cells),

@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kwsbench.errors import KwsbenchError
-from kwsbench.types import Frames
 
 SHARD_ITEMS = 128
 
@@ -120,7 +119,13 @@ class StoredFrames:
     """One layer of a data set: items are read when they are asked for."""
 
     values: Sequence[npt.NDArray[np.float32]]
+    """(frames, dims) of each shard"""
     shard_lengths: Sequence[npt.NDArray[np.int64]]
+    """frames of each item of each shard"""
+
+    def then(self, more: StoredFrames) -> StoredFrames:
+        """These items, and more behind them."""
+        return StoredFrames([*self.values, *more.values], [*self.shard_lengths, *more.shard_lengths])
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -133,22 +138,21 @@ class StoredFrames:
         return max(int(values.shape[1]) for values in self.values)
 
     @cached_property
-    def _starts(self) -> npt.NDArray[np.int64]:
-        """Where each item starts in its shard."""
-        return np.concatenate([np.cumsum(lengths) - lengths for lengths in self.shard_lengths])
+    def _places(self) -> list[tuple[int, int]]:
+        """The shard of each item, and its first frame there."""
+        return [
+            (shard, start)
+            for shard, lengths in enumerate(self.shard_lengths)
+            for start in (np.cumsum(lengths) - lengths).tolist()
+        ]
 
     def item(self, index: int) -> npt.NDArray[np.float32]:
         """The (frames, dims) of one item."""
-        if not self.lengths[index]:
+        length = self.lengths[index]
+        if not length:
             return np.zeros((0, self.dims), np.float32)
-        start = self._starts[index]
-        return self.values[index // SHARD_ITEMS][start : start + self.lengths[index]]
-
-    def take(self, items: Sequence[int] | npt.NDArray[np.int64]) -> Frames:
-        """The items of that order, in memory."""
-        if not len(items):
-            return Frames(np.zeros((0, self.dims), np.float32), np.zeros(1, np.int64))
-        return Frames.join([self.item(int(index)) for index in items])
+        shard, start = self._places[index]
+        return self.values[shard][start : start + length]
 
 
 def _open(path: Path) -> npt.NDArray[Any]:

@@ -39,7 +39,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Searchable:
-    """A data set that is loaded, pinned and labelled."""
+    """A data set that is loaded, pinned and labelled. Its clips: those that are searched, then those held out."""
 
     dataset: Dataset
     trials: Trials
@@ -61,6 +61,11 @@ class Job:
     cells: Mapping[str, Mapping[Chain, list[Cell]]]
     error: Exception | None = None
     """why the encoder cannot be had; then its layers are those that were asked for"""
+
+    @property
+    def needs_heldout(self) -> bool:
+        """Whether any transform is fitted on clips that are not searched; otherwise they need not be encoded."""
+        return any(fitting.scope_of(link) == "heldout" for chains in self.cells.values() for c in chains for link in c)
 
     @property
     def all_cells(self) -> list[Cell]:
@@ -117,10 +122,11 @@ def open_dataset(spec: Spec, registry: Registry, *, prepare: bool, progress: Pro
     source = registry.create("datasets", spec)
     if not prepare and not source.prepared:
         raise KwsbenchError(f"not prepared yet, so its cells are unknown; run kwsbench datasets {spec} --prepare")
-    dataset = source.load(progress)
+    loaded = source.load(progress)
+    dataset = replace(loaded, clips=tuple(sorted(loaded.clips, key=lambda clip: clip.split == "heldout")))
     digests = manifests.file_digests(dataset.clips, progress)
     trials = build(dataset.clips, name=dataset.name)
-    seconds, changes = encoding.survey_audio(dataset.clips)
+    seconds, changes = encoding.survey_audio([clip for clip in dataset.clips if clip.split == "search"])
     keys = [manifests.audio_key(clip, digests[clip.path]) for clip in dataset.clips]
     digest = manifests.digest(dataset.clips, digests)
     return Searchable(dataset, trials, digest, keys, seconds, changes, Scorer(trials))

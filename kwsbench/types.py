@@ -118,8 +118,8 @@ class Encoder(Protocol):
     min_samples: what one frame needs; shorter audio never reaches ``encode``.
 
     Optional attributes: ``provenance`` (mapping of strings that pin the weights and the numerics,
-    part of every fingerprint) and ``languages`` (ISO 639 codes heard in training, so that tables
-    can mark them).
+    part of every fingerprint), ``languages`` (ISO 639 codes heard in training, so that tables can
+    mark them) and ``concurrent`` (True: several threads may call ``encode`` at once).
     """
 
     layers: Sequence[str]

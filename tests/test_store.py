@@ -34,8 +34,16 @@ def test_what_goes_in_comes_out_item_by_item(tmp_path, count):
         expected = np.zeros((0, 3), np.float32) if item is None else item
         np.testing.assert_array_equal(frames.item(i), expected)
         assert frames.lengths[i] == len(expected)
-    order = [count - 1, 0]
-    np.testing.assert_array_equal(frames.take(order)[0], frames.item(count - 1))
+
+
+def test_one_store_behind_another(tmp_path):
+    first, second = (FrameStore.open(tmp_path, {"n": n}, n) for n in (130, 5))
+    made = items(130, seed=1), items(5, seed=2)
+    for store, mine in zip((first, second), made, strict=True):
+        fill(store, "5", mine)
+    frames = first.layer("5").then(second.layer("5"))
+    for i, item in enumerate([*made[0], *made[1]]):
+        np.testing.assert_array_equal(frames.item(i), np.zeros((0, 3), np.float32) if item is None else item)
 
 
 def test_equal_identities_share_frames_and_different_ones_do_not(tmp_path):

@@ -1,0 +1,101 @@
+"""The shape of the house: imports point one way, the core knows nobody by name, start-up is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "kwsbench"
+
+# A module may import what stands in a line above its own, and nothing else of the core.
+LAYERS = [
+    "errors paths",
+    "types",
+    "hookspecs spec",
+    "dtw metrics isotropy labels provenance console",
+    "stats audio plugins store trials",
+    "dataset engine encoding results",
+    "fitting scoring",
+    "plan",
+    "survey ranking testing",
+    "runner leaderboard",
+    "page describe",
+    "cli",
+    "__init__ __main__",
+]
+LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
+
+
+def imports(path):
+    """Modules of the core that a file imports, TYPE_CHECKING blocks left out."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if (
+            id(node) in skipped
+            or not isinstance(node, ast.ImportFrom)
+            or not (node.module or "").startswith("kwsbench")
+        ):
+            continue
+        if node.module == "kwsbench":
+            yield from (alias.name for alias in node.names)
+        else:
+            yield node.module.split(".")[1]
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    assert path.stem in LEVEL, "say in LAYERS where the new module stands"
+    for name in imports(path):
+        if name in LEVEL:
+            assert LEVEL[name] < LEVEL[path.stem], f"{path.stem} imports {name}"
+
+
+def test_the_core_knows_no_plugin_by_name():
+    from kwsbench import plugins
+
+    # Words that are also the field's terms, or the defaults and the one way in for a user's own folder.
+    allowed = {"none", "random", "cosine", "sdtw", "dtw", "manifest", "hf"}
+    names = {plugin.name for plugin in plugins.load().all()} - allowed
+    for path in CORE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in names, f"{path.name}:{node.lineno} knows {node.value!r}"
+        for module in ("kwsbench_plugins", "kwsbench_datasets"):
+            assert module not in path.read_text(), f"{path.name} imports a plugin"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["plugins"], ["plugins", "--json"]])
+def test_help_and_lists_do_not_pay_for_torch(command):
+    code = (
+        f"import sys; sys.argv = ['kwsbench', *{command!r}]\n"
+        "from kwsbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'transformers', 'numba', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_hook_has_a_built_in_and_documentation():
+    from kwsbench import hookspecs, plugins
+
+    registry = plugins.load()
+    for kind in plugins.KINDS:
+        assert registry.plugins[kind]
+        assert getattr(hookspecs, f"register_{kind}").__doc__
+
+
+def test_no_package_shadows_a_library():
+    """An __init__.py there would hide the Hugging Face library ``datasets`` from whoever runs at the root."""
+    for folder in ("datasets", "plugins", "leaderboards", "benchmarks"):
+        assert folder == "benchmarks" or not (ROOT / folder / "__init__.py").exists()
