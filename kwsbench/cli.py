@@ -21,6 +21,7 @@ import click
 from kwsbench import plugins
 from kwsbench.console import progress_bars, say
 from kwsbench.errors import KwsbenchError, UnknownName
+from kwsbench.spec import SCOPES
 
 PATH = click.Path(path_type=Path)
 BOARD = click.Path(path_type=Path, file_okay=False)
@@ -119,7 +120,7 @@ def run(
 @cli.command()
 @click.argument("board", type=BOARD)
 @click.option("--view", type=click.Choice(["encoders", "all"]), default="encoders", show_default=True,
-              help="A row for each encoder (all else chosen), or for each configuration (its layer chosen).")  # fmt: skip
+              help="A row an encoder, all else chosen; or a row a configuration, its layer chosen.")  # fmt: skip
 @click.option("--metric", type=click.Choice(["map", "p@1", "p@10", "p@n", "auc"]), default="map", show_default=True)
 @click.option("--format", "style", type=click.Choice(["github", "plain", "csv", "latex", "html"]), default="plain",
               show_default=True)  # fmt: skip
@@ -177,6 +178,8 @@ def list_plugins(kind: str | None, files: Sequence[Path], *, as_json: bool) -> N
             for plugin in (plugin for plugin in found if plugin.kind == shown):
                 table.add_row(plugin.name, plugin.summary, plugin.signature, plugin.owner)
             Console().print(table)
+            if shown == "transforms":
+                click.echo(f" each also takes scope={'|'.join(SCOPES)}: what it is fitted on\n")
     for owner, problem in registry.broken.items():
         say(f"could not be loaded: {owner}: {problem}")
     if registry.broken:

@@ -41,6 +41,8 @@ JOB_FRAMES = 4096
 TINY_NORM = 1e-30
 # The square of a larger norm does not fit float32.
 HUGE_NORM = 1e18
+# Frames made ready at a time, so that what is in between stays small.
+_CHUNK_FRAMES = 256
 
 Cell = tuple[Distance, Matcher]
 
@@ -134,7 +136,7 @@ class _Run:
         norms = _norms(queries, "query", 0)
         if self._shared and self._layouts:
             order = np.concatenate([layout.frames for layout in self._layouts])
-            self._unit = _unit(queries.values[order], norms[order], -1)
+            self._unit = _unit(queries.values, norms, -1, order)
 
     def jobs(self, block: Frames, first: int) -> Iterator[Callable[[], None]]:
         """The work on a block of utterances, in pieces that may run at the same time."""
@@ -150,7 +152,7 @@ class _Run:
             for item in range(len(block)):
                 yield lambda index=index, item=item: self._one_by_one(index, block[item], first + item)  # type: ignore[misc]
         if self._shared and len(block.values):
-            unit = _unit(block.values, norms, 1)
+            unit = _unit(block.values, norms, 1, np.arange(len(norms)))
             runs = list(_blocks(block.lengths, JOB_FRAMES))
             column = 0
             for layout in self._layouts:
@@ -257,11 +259,20 @@ def _norms(frames: Frames, what: str, first: int) -> npt.NDArray[np.float64]:
     return norms
 
 
-def _unit(values: npt.NDArray[np.float32], norms: npt.NDArray[np.float64], extra: float) -> _Unit:
-    """Frames of norm 1 and one more dimension: -1 on one side of a product and 1 on the other make it cosine - 1."""
-    unit = np.full((len(values), values.shape[1] + 1), extra, dtype=np.float32)
-    divisor = np.maximum(norms, TINY_NORM)[:, None]
-    np.divide(values, divisor, out=unit[:, :-1], casting="unsafe")
+def _unit(
+    values: npt.NDArray[np.float32], norms: npt.NDArray[np.float64], extra: float, order: npt.NDArray[np.int64]
+) -> _Unit:
+    """Frames in the given order, of norm 1, with one more dimension: -1 in queries, 1 in utterances.
+
+    A product of the two is then cosine - 1.
+    """
+    norms = norms[order]
+    unit = np.empty((len(order), values.shape[1] + 1), dtype=np.float32)
+    unit[:, -1] = extra
+    for first in range(0, len(order), _CHUNK_FRAMES):
+        part = slice(first, first + _CHUNK_FRAMES)
+        divisor = np.maximum(norms[part], TINY_NORM)[:, None]
+        np.divide(values[order[part]], divisor, out=unit[part, :-1], casting="unsafe")
     return _Unit(torch.from_numpy(unit), torch.from_numpy(norms.astype(np.float32)))
 
 

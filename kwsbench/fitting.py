@@ -22,12 +22,11 @@ import numpy.typing as npt
 
 from kwsbench.errors import KwsbenchError, PluginError
 from kwsbench.plugins import Registry
-from kwsbench.spec import Spec, format_chain
+from kwsbench.spec import SCOPES, Spec, format_chain
 from kwsbench.store import StoredFrames
 from kwsbench.trials import Trials
 from kwsbench.types import Apply, Frames, Transform
 
-SCOPES = ("corpus", "heldout", "transductive", "speaker", "utterance")
 FIT_FRAMES = 262_144
 
 Array = npt.NDArray[np.float32]

@@ -96,14 +96,14 @@ class Data(Record, frozen=True):
 
 
 class Costs(Record, frozen=True):
-    """Seconds of work; shared work is counted in full in each cell that shares it, with how many do."""
+    """Seconds of work. Encoding is that of the whole data set, for all layers; the rest is that of ``cells`` cells."""
 
     encode_s: float
     encode_real_time_factor: float | None
     fit_s: float
     score_s: float
-    cells_in_score: int
     metrics_s: float
+    cells: int
     peak_memory_mb: float
 
 

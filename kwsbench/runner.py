@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from kwsbench.errors import KwsbenchError
 from kwsbench.plan import Chain
 from kwsbench.plugins import Registry
 from kwsbench.provenance import peak_memory_mb, provenance
-from kwsbench.results import Combination, Costs, Data, Isotropy, Result
+from kwsbench.results import Combination, ConditionResult, Costs, Data, Isotropy, Result
 from kwsbench.store import FrameStore, StoredFrames, atomic_write
 from kwsbench.survey import Cell, Job, Survey
 from kwsbench.types import Frames, FrameSource, Progress, Scores, no_progress
@@ -40,6 +41,15 @@ class Options:
     cache: Path
     workers: int = 1
     memory_bytes: int = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer of one encoder on one data set."""
+
+    frames: StoredFrames
+    isotropy: Isotropy
+    encode_s: float
 
 
 @dataclass
@@ -70,10 +80,16 @@ class Run:
         except Exception as error:  # noqa: BLE001 - recorded, and the next encoder may be sound
             self._fail(job.all_cells, error)
             return
+        encode_s = sum(store.seconds for store in stores)
         for layer, chains in job.cells.items():
             frames = reduce(StoredFrames.then, (store.layer(layer) for store in stores))
+            try:
+                before = measure(fitting.fit(frames, job.data.trials, (), self.registry).utterances())
+            except Exception as error:  # noqa: BLE001 - recorded, and the next layer may be sound
+                self._fail([cell for cells in chains.values() for cell in cells], error)
+                continue
             for chain, cells in chains.items():
-                self._chain(job, sum(store.seconds for store in stores), frames, chain, cells)
+                self._chain(job, _Layer(frames, before, encode_s), chain, cells)
 
     def _encode(self, job: Job) -> list[FrameStore]:
         """Frames of the clips that are searched and, where a transform asks for them, of those held out."""
@@ -97,37 +113,37 @@ class Run:
             stores.append(store)
         return stores
 
-    def _chain(self, job: Job, encode_s: float, frames: StoredFrames, chain: Chain, cells: Sequence[Cell]) -> None:
+    def _chain(self, job: Job, layer: _Layer, chain: Chain, cells: Sequence[Cell]) -> None:
         """Fit one chain of transforms on one layer, and do all cells below it."""
         started = time.perf_counter()
         try:
-            fitted = fitting.fit(frames, job.data.trials, chain, self.registry)
+            fitted = fitting.fit(layer.frames, job.data.trials, chain, self.registry)
             queries = fitted.queries()
-            plain = fitting.fit(frames, job.data.trials, (), self.registry)
-            shape = {"before": measure(plain.utterances()), "after": measure(fitted.utterances())}
+            shape = {"before": layer.isotropy, "after": measure(fitted.utterances())}
         except Exception as error:  # noqa: BLE001 - recorded, and the next chain may be sound
             self._fail(cells, error)
             return
         fit_s, started = time.perf_counter() - started, time.perf_counter()
         outcomes = self._score(queries, fitted.utterances(), cells)
-        score_s = time.perf_counter() - started
-        data = describe_data(job, frames, chain)
-        for cell, outcome in zip(cells, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                self._fail([cell], outcome)
+        score_s, started = time.perf_counter() - started, time.perf_counter()
+        with ThreadPoolExecutor(self.options.workers) as pool:
+            measured = list(pool.map(partial(_evaluate, job), outcomes))
+        costs = Costs(
+            encode_s=round(layer.encode_s, 3),
+            encode_real_time_factor=round(layer.encode_s / job.data.audio_s, 5),
+            fit_s=round(fit_s, 3),
+            score_s=round(score_s, 3),
+            metrics_s=round(time.perf_counter() - started, 3),
+            cells=len(cells),
+            peak_memory_mb=round(peak_memory_mb(), 1),
+        )
+        data = describe_data(job, layer.frames, chain)
+        for cell, found in zip(cells, measured, strict=True):
+            if isinstance(found, Exception):
+                self._fail([cell], found)
                 continue
-            started = time.perf_counter()
-            conditions = job.data.scorer.evaluate(outcome.scores)
-            costs = Costs(
-                encode_s=round(encode_s, 3),
-                encode_real_time_factor=round(encode_s / job.data.audio_s, 5),
-                fit_s=round(fit_s, 3),
-                score_s=round(score_s, 3),
-                cells_in_score=len(cells),
-                metrics_s=round(time.perf_counter() - started, 3),
-                peak_memory_mb=round(peak_memory_mb(), 1),
-            )
-            self._keep_scores(cell, outcome)
+            scores, conditions = found
+            self._keep_scores(cell, scores)
             self._save(cell, data=data, conditions=conditions, isotropy=shape, costs=costs, provenance=provenance())
 
     def _score(self, queries: Frames, utterances: FrameSource, cells: Sequence[Cell]) -> list[Scores | Exception]:
@@ -174,6 +190,16 @@ class Run:
         results.save(result, self.options.board / "results")
         self.done += 1
         self.progress("scoring", self.done, self.total)
+
+
+def _evaluate(job: Job, outcome: Scores | Exception) -> tuple[Scores, dict[str, ConditionResult]] | Exception:
+    """Metrics of one cell. A matcher that returned NaN is found out here: an error of its cell alone."""
+    if isinstance(outcome, Exception):
+        return outcome
+    try:
+        return outcome, job.data.scorer.evaluate(outcome.scores)
+    except KwsbenchError as error:
+        return error
 
 
 def measure(utterances: FrameSource) -> Isotropy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -35,10 +34,7 @@ class Scorer:
 
     def __init__(self, trials: Trials) -> None:
         self.trials = trials
-
-    @cached_property
-    def _conditions(self) -> dict[Condition, _Prepared]:
-        return {condition: self._prepare(condition) for condition in CONDITIONS}
+        self._conditions = {condition: self._prepare(condition) for condition in CONDITIONS}
 
     def evaluate(self, scores: npt.NDArray[np.float32]) -> dict[str, ConditionResult]:
         """scores (queries, utterances) → results by condition; conditions without positives are left out."""

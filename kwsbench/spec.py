@@ -13,6 +13,9 @@ from urllib.parse import unquote
 
 from kwsbench.errors import KwsbenchError
 
+SCOPES = ("corpus", "heldout", "transductive", "speaker", "utterance")
+"""The values of ``scope``, which every transform takes: what it is fitted on (see ``kwsbench.fitting``)."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._/-]*")
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED = re.compile(r"[%,+\s]")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,6 +161,8 @@ def _encoder_rules(encoder: Encoder) -> Iterator[str]:
             "determinism: the same samples give other features the second time; "
             "call .eval() (dropout), turn dither off, keep no state between calls"
         )
+    if getattr(encoder, "concurrent", False):
+        yield from _concurrency(encoder)
     yield from _layer_shapes(encoder.encode(np.zeros_like(before), layers), layers, "silence")
     try:
         shortest = encoder.encode(before[: encoder.min_samples].copy(), layers)
@@ -185,6 +188,17 @@ def _layer_shapes(features: Mapping[str, FloatArray], layers: list[str], what: s
             yield f"finite ({what}): layer {layer} holds NaN or inf; put a floor under logarithms and divisions"
     if len(lengths) != 1 or 0 in lengths:
         yield f"frames ({what}): the layers have {sorted(lengths)} frames; expected the same number, at least 1"
+
+
+def _concurrency(encoder: Encoder) -> Iterator[str]:
+    """Four threads at once must get what one after the other gets."""
+    layer = list(encoder.layers)[-1:]
+    waves = [_noise(encoder.min_samples + 1000 * seed, seed=seed) for seed in range(8)]
+    alone = [encoder.encode(wave.copy(), layer)[layer[0]] for wave in waves]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda wave: encoder.encode(wave.copy(), layer)[layer[0]], waves))
+    if not all(_close(one, other) for one, other in zip(together, alone, strict=True)):
+        yield "concurrent: threads at once get other features; keep no state in the encoder, or do not set it"
 
 
 def _frame_counts(encoder: Encoder) -> Iterator[str]:

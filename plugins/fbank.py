@@ -26,6 +26,7 @@ class Fbank:
     frame_shift_s = Mfcc.frame_shift_s
     first_centre_s = Mfcc.first_centre_s
     min_samples = Mfcc.min_samples
+    concurrent = Mfcc.concurrent
 
     def __init__(self, *, n_mels: int = 80) -> None:
         import kaldi_native_fbank

@@ -139,6 +139,8 @@ class HfEncoder:
     receptive field. ``to(device)`` moves the model; features come back to the CPU, in float32.
     """
 
+    concurrent = True
+
     def __init__(
         self, model: Any, *, normalize: bool, provenance: Mapping[str, str], languages: Sequence[str] = ()
     ) -> None:
@@ -166,6 +168,8 @@ class HfEncoder:
     def to(self, device: str) -> None:
         """Compute on another device from now on."""
         self._model.to(device)
+        # cuDNN's flags belong to the process: threads that set them and put them back would cross.
+        self.concurrent = self._model.device.type == "cpu"
 
     def frames(self, samples: int) -> int:
         """Frames of so many samples: each convolution without padding takes ``(n - kernel) // stride + 1``."""
@@ -181,8 +185,7 @@ class HfEncoder:
             raise TooShort(len(samples), self.min_samples)
         wanted = [int(layer) for layer in layers]
         wave = torch.from_numpy(standard_score(samples) if self._normalize else np.array(samples, np.float32))
-        # TF32, cuDNN's default on a GPU, would round the front end's convolutions to 10 bits.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with torch.inference_mode(), self._exact_convolutions():
             output = self._model(
                 wave[None].to(self._model.device),
                 # Only the layers in the list are kept in memory.
@@ -198,6 +201,14 @@ class HfEncoder:
                     f"the convolutions make {self.frames(len(samples))}"
                 )
         return features
+
+    def _exact_convolutions(self) -> contextlib.AbstractContextManager[Any]:
+        """On a GPU, no TF32: it is cuDNN's default, rounds to 10 bits, and moves features by up to 1e-3."""
+        import torch
+
+        if self._model.device.type == "cpu":
+            return contextlib.nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def standard_score(samples: Waveform) -> Waveform:

@@ -40,6 +40,7 @@ class Mfcc:
     frame_shift_s = SHIFT_SAMPLES / SAMPLE_RATE_HZ
     first_centre_s = FRAME_SAMPLES / 2 / SAMPLE_RATE_HZ
     min_samples = FRAME_SAMPLES
+    concurrent = True
 
     def __init__(self, *, n_ceps: int = 13, n_mels: int = 23, deltas: int = 2) -> None:
         import kaldi_native_fbank

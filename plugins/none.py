@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class NoTransform:
     """Frames as the encoder made them."""
 
-    def fit(self, frames: npt.NDArray[np.float32]) -> Apply:  # noqa: ARG002 - nothing is learnt
+    def fit(self, frames: npt.NDArray[np.float32]) -> Apply:
         """Return the identity."""
         return lambda x: x
 

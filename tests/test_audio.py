@@ -202,6 +202,17 @@ def test_g722_without_a_header(tmp_path):
     np.testing.assert_array_equal(audio.read(path, 0.25, 0.5).samples, read.samples[4000:8000])
 
 
+@pytest.mark.parametrize(
+    ("name", "rate_hz", "channels"), [("a.wav", 44_100, 2), ("b.flac", 8000, 1), ("c.ogg", 22_050, 2)]
+)
+def test_info_says_what_read_will_find(tmp_path, name, rate_hz, channels):
+    path = write(tmp_path / name, np.stack([chirp(rate_hz, rate_hz)] * channels, axis=1), rate_hz)
+    read = audio.read(path)
+    info = audio.info(path)
+    assert (info.rate_hz, info.channels) == (read.source_rate_hz, read.source_channels) == (rate_hz, channels)
+    assert info.duration_s == pytest.approx(1.0)
+
+
 def test_sha256_is_of_the_bytes(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"abc")

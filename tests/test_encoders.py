@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,20 @@ def test_frame_counts_follow_the_convolutions(samples):
     encoder = nano_hubert()
     assert encoder.frames(samples) == (samples - 400) // 320 + 1
     assert len(encoder.encode(noise(samples), ["0"])["0"]) == encoder.frames(samples)
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2-stable", "wavlm"])
+def test_threads_do_not_mix_up_their_layers(tmp_path, kind):
+    """transformers keeps the hidden states of a call in hooks on the one shared model, put there by the first call."""
+    save_tiny(tmp_path, kind)
+    encoder = hf(path=tmp_path)
+    jobs = [(noise(2000 + 500 * i, seed=i), [str(i % 4)]) for i in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda job: encoder.encode(*job), jobs))
+    for (wave, layers), features in zip(jobs, together, strict=True):
+        alone = encoder.encode(wave, layers)
+        assert features.keys() == alone.keys()
+        np.testing.assert_allclose(features[layers[0]], alone[layers[0]], rtol=0, atol=1e-5)
 
 
 def test_other_convolutions_give_other_times(tmp_path):
@@ -548,4 +563,5 @@ def test_an_encoder_moves_to_a_device():
     encoder = nano_hubert()
     assert isinstance(encoder, HfEncoder)
     encoder.to("cpu")
+    assert encoder.concurrent
     assert encoder.encode(noise(800), ["0"])["0"].shape == (2, 256)

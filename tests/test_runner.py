@@ -254,7 +254,7 @@ def test_a_record_holds_what_it_promises(run_cli, archive, plugin, tmp_path):
     raw = json.loads(path.read_text())
     assert raw["provenance"]["packages"]["numpy"] == np.__version__
     assert "hostname" not in path.read_text()
-    assert set(raw["costs"]) == {"encode_s", "encode_real_time_factor", "fit_s", "score_s", "cells_in_score", "metrics_s",
+    assert set(raw["costs"]) == {"encode_s", "encode_real_time_factor", "fit_s", "score_s", "cells", "metrics_s",
                                  "peak_memory_mb"}  # fmt: skip
     assert set(raw["isotropy"]) == {"before", "after"}
     assert raw["identity"]["encoder"]["version"]

@@ -1,6 +1,7 @@
 # ruff: noqa: ARG002 - the mutants take what the contract gives them and ignore most of it
 """The conformance kit must catch each fault by name, and pass what has none: mutants of small correct plugins."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,17 @@ class Stateful(Energy):
         return {layer: values + self.seen for layer, values in super().encode(samples, layers).items()}
 
 
+class Shared(Energy):
+    """Works in a buffer of its own that all calls share."""
+
+    concurrent = True
+
+    def encode(self, samples, layers):
+        self.buffer = samples
+        time.sleep(0.01)
+        return super().encode(self.buffer, layers)
+
+
 @pytest.mark.parametrize(
     ("encoder", "words"),
     [
@@ -122,6 +134,7 @@ class Stateful(Energy):
         (InPlace, "encode() changes the samples"),
         (Dithered, "determinism"),
         (Stateful, "determinism"),
+        (Shared, "concurrent"),
         (Batched, "a batch dimension left over?"),
         (Padded, "past the end"),
         (Uneven, "expected the same number"),
