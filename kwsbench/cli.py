@@ -237,10 +237,10 @@ def show(result: Path) -> None:
         click.echo(line)
 
 
-def main() -> None:
-    """Run the command line; what the user can mend is one line."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (sys.argv by default); what the user can mend is one line."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(arguments, prog_name="kwsbench", standalone_mode=False)
     except click.exceptions.Abort:
         say("stopped; what is recorded stays, run it again to go on")
         sys.exit(130)

@@ -24,12 +24,16 @@ from kwsbench.types import SAMPLE_RATE_HZ, Clip, Encoder, Progress, Waveform, no
 def describe(encoder: Encoder, spec: Spec, registry: Registry) -> dict[str, Any]:
     """What pins an encoder's output: name, owner's version, parameters, weights and numerics."""
     plugin = registry.find("encoders", spec.name)
+    provenance = dict(getattr(encoder, "provenance", {}))
+    # An encoder that pins its weights is the same one wherever they lie.
+    left_out = plugin.places() if provenance else set()
+    params = {key: str(value) for key, value in plugin.resolved(spec.params).items() if key not in left_out}
     return {
         "name": spec.name,
         "owner": plugin.owner,
         "version": plugin.version,
-        "params": {key: str(value) for key, value in plugin.resolved(spec.params).items()},
-        "provenance": dict(getattr(encoder, "provenance", {})),
+        "params": params,
+        "provenance": provenance,
     }
 
 

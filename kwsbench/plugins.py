@@ -87,10 +87,22 @@ class Plugin:
         """All parameters with their values, given or default: what a fingerprint is made of."""
         return self.parameters | self.read_params(params)
 
+    def places(self) -> set[str]:
+        """Parameters that say where something lies, not what it is: those annotated as a Path."""
+        return {key for key, hint in self._hints().items() if Path in (hint, *typing.get_args(hint))}
+
+    def _hints(self) -> dict[str, Any]:
+        """Annotations of the parameters. What is returned may be a name that only type checkers import."""
+        function: Any = self.factory.__init__ if inspect.isclass(self.factory) else self.factory
+        annotations = {key: hint for key, hint in inspect.get_annotations(function).items() if key != "return"}
+        return typing.get_type_hints(
+            types.SimpleNamespace(__annotations__=annotations), getattr(function, "__globals__", {})
+        )
+
     def read_params(self, params: Mapping[str, str]) -> dict[str, Any]:
         """Text → values, by the annotations of the factory."""
         known = self.parameters
-        hints = typing.get_type_hints(self.factory.__init__ if inspect.isclass(self.factory) else self.factory)
+        hints = self._hints()
         values = {}
         for key, text in params.items():
             if key not in known:

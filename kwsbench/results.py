@@ -151,6 +151,8 @@ def save(result: Result, folder: Path) -> Path:
 
 def load(path: Path) -> Result:
     """Read a record. Raises KwsbenchError when it is damaged, too new, or holds an unknown field."""
+    if not path.is_file():
+        raise KwsbenchError(f"no record {path}; records are the JSON files in a board's results folder")
     text = path.read_bytes()
     try:
         schema = msgspec.json.decode(text)["schema"]

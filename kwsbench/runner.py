@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -149,17 +149,16 @@ class Run:
     def _score(self, queries: Frames, utterances: FrameSource, cells: Sequence[Cell]) -> list[Scores | Exception]:
         """One tile for all cells; if that fails, each alone, so that only the culprit is recorded as failed."""
         try:
-            leaves = [
-                (
-                    self.registry.create("distances", cell.leaf.distance),
-                    self.registry.create("matchers", cell.leaf.matcher),
-                )
-                for cell in cells
-            ]
-            options = self.options
+            # Cells that name the same distance share the object, so the engine finishes its tile once.
+            make = cache(self.registry.create)
+            leaves = [(make("distances", cell.leaf.distance), make("matchers", cell.leaf.matcher)) for cell in cells]
             return list(
                 engine.score_grid(
-                    queries, utterances, leaves, workers=options.workers, memory_bytes=options.memory_bytes
+                    queries,
+                    utterances,
+                    leaves,
+                    workers=self.options.workers,
+                    memory_bytes=self.options.memory_bytes,
                 )
             )
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything

@@ -164,9 +164,7 @@ class GramDistance(Distance, Protocol):
         """Turn a tile of ``cosine - 1`` into ``-cost``, in place.
 
         tile: torch.float32 (utterance_frames, query_columns), in [-2, 0] up to rounding (a few ulp
-        above 0 happens: clamp where it matters). Norms are (utterance_frames, 1) and
-        (1, query_columns). Padded query columns are exactly 0 with norm 0 and are overwritten
-        with 0 afterwards by the engine wherever they are not left 0.
+        above 0 happens: clamp where it matters). Norms are (utterance_frames, 1) and (1, query_columns).
         """
         ...
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kwsbench_plugins.center import subtract
-from kwsbench_plugins.whiten import moments, principal
 
 import kwsbench
 from kwsbench.errors import KwsbenchError
+from kwsbench_plugins.center import subtract
+from kwsbench_plugins.whiten import moments, principal
 
 if TYPE_CHECKING:
     import numpy.typing as npt

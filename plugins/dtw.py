@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from kwsbench_plugins.sdtw import STEPS
-
 import kwsbench
 from kwsbench.types import Alignment
+from kwsbench_plugins.sdtw import STEPS
 
 if TYPE_CHECKING:
     from kwsbench.plugins import Register

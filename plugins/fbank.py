@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kwsbench_plugins.mfcc import Mfcc, extract
-
 import kwsbench
 from kwsbench.errors import KwsbenchError
+from kwsbench_plugins.mfcc import Mfcc, extract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kwsbench_plugins.center import subtract
 
 import kwsbench
+from kwsbench_plugins.center import subtract
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from kwsbench_plugins.center import subtract
 
 import kwsbench
 from kwsbench.errors import KwsbenchError
+from kwsbench_plugins.center import subtract
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import io
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from kwsbench.cli import main
 from tests.archives import write_manifest, write_tone
 
 ROOT = Path(__file__).parents[1]
@@ -37,12 +38,16 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def run_cli(own_cache):
-    """Run kwsbench as a user does, in a process of its own: (exit code, stdout, stderr)."""
+    """Run kwsbench with these arguments: (exit code, stdout, stderr). A bug raises, as it would for a user."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "kwsbench", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout, done.stderr
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                main([str(argument) for argument in arguments])
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return code, out.getvalue(), err.getvalue()
 
     return run
 

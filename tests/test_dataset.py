@@ -3,11 +3,11 @@ import unicodedata
 
 import pytest
 import soundfile
-from tests.archives import write_manifest, write_tone
 
 from kwsbench import dataset as manifests
 from kwsbench.errors import KwsbenchError
 from kwsbench.labels import words
+from tests.archives import write_manifest, write_tone
 
 
 def problems(folder, **options):

@@ -14,7 +14,7 @@ def record(
 ):
     queries = [1 + i % 3 for i in range(len(KEYWORDS))]
     aps = [0.5] * len(KEYWORDS) if aps is None else list(map(float, aps))
-    table = PerKeyword(keyword=KEYWORDS, queries=queries, metrics={name: aps for name in ranking.MEANS})
+    table = PerKeyword(keyword=KEYWORDS, queries=queries, metrics=dict.fromkeys(ranking.MEANS, aps))
     mean = float(np.average(aps, weights=queries))
     metrics = {name: Estimate(value=mean, low=mean - 0.1, high=mean + 0.1, chance=0.1) for name in ranking.MEANS}
     metrics["eer"] = Estimate(value=0.3, low=0.2, high=0.4, chance=0.5)

@@ -227,6 +227,7 @@ def test_defaults_that_are_written_out_are_the_same_cell(run_cli, archive, plugi
 
 def test_too_short_silent_stereo_and_8_khz_clips_are_counted_and_stay_in_the_trials(run_cli, archive, plugin, tmp_path):
     import soundfile
+
     from tests.archives import write_tone
 
     write_tone(archive / "Ana ma.wav", seconds=0.01)

@@ -65,15 +65,20 @@ def test_a_damaged_file_is_named(tmp_path):
     fill(store, "1", [np.ones((2000, 3), np.float32)] * 2)
     path = next(store.folder.glob("*/1.npy"))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(KwsbenchError, match="is damaged .*; delete its folder and run again"):
+    with pytest.raises(KwsbenchError, match=r"is damaged .*; delete its folder and run again"):
         store.layer("1")
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     path = tmp_path / "x.npy"
-    with pytest.raises(RuntimeError, match="disk"), atomic_write(path) as file:
-        file.write(b"half")
-        raise RuntimeError("disk")
+
+    def write_half():
+        with atomic_write(path) as file:
+            file.write(b"half")
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

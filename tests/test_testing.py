@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 - the mutants take what the contract gives them and ignore most of it
 """The conformance kit must catch each fault by name, and pass what has none: mutants of small correct plugins."""
 
 import time

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kwsbench_plugins.abtt import AllButTheTop
-from kwsbench_plugins.center import Center
-from kwsbench_plugins.standardize import Standardize
-from kwsbench_plugins.whiten import Whiten, moments
 
 from kwsbench import plugins
 from kwsbench.errors import KwsbenchError
 from kwsbench.spec import parse
 from kwsbench.testing import check_plugin
+from kwsbench_plugins.abtt import AllButTheTop
+from kwsbench_plugins.center import Center
+from kwsbench_plugins.standardize import Standardize
+from kwsbench_plugins.whiten import Whiten, moments
 
 BUILT_IN = ("none", "center", "standardize", "whiten", "abtt")
 EPS32 = float(np.finfo(np.float32).eps)

@@ -1,0 +1,69 @@
+"""From frames to scores: what the alignment adds to the matrix product, and a grid to one of its cells."""
+
+import numpy as np
+import torch
+
+from benchmarks._measure import seconds, table
+from kwsbench import dtw, plugins
+from kwsbench.engine import score_grid
+from kwsbench.spec import parse
+from kwsbench.types import Frames
+
+QUERIES, QUERY_FRAMES, UTTERANCES, UTTERANCE_FRAMES = 256, 50, 40, 250
+DISTANCES = ["cosine", "angular", "exp-cosine", "euclidean"]
+MATCHERS = ["sdtw", "sdtw:steps=asymmetric", "dtw", "meanpool"]
+
+
+def random_frames(items, frames, dims, seed):
+    values = np.random.default_rng(seed).standard_normal((items * frames, dims), dtype=np.float32)
+    return Frames(values, np.arange(items + 1) * frames)
+
+
+def product(queries, utterances):
+    """A call that does the engine's matrix products and nothing else: the same tiles."""
+    layouts = dtw.pack(queries.offsets)
+    size = dtw.tile_frames(layouts[0], len(utterances.values))
+    left = torch.from_numpy(np.pad(utterances.values, ((0, 0), (0, 1))))
+    rights = [torch.from_numpy(np.pad(queries.values[layout.frames], ((0, 0), (0, 1)))).T for layout in layouts]
+    out = torch.empty(size, rights[0].shape[1])
+
+    def run():
+        torch.set_num_threads(1)
+        for right in rights:
+            for frame in range(0, len(left), size):
+                part = left[frame : frame + size]
+                torch.mm(part, right, out=out[: len(part)])
+
+    return run
+
+
+def report():
+    registry = plugins.load()
+    distances = [registry.create("distances", parse(name)) for name in DISTANCES]
+    matchers = [registry.create("matchers", parse(name)) for name in MATCHERS]
+    grid = [(distance, matcher) for distance in distances for matcher in matchers]
+    rows = []
+    for dims in (39, 768):
+        queries = random_frames(QUERIES, QUERY_FRAMES, dims, 0)
+        utterances = random_frames(UTTERANCES, UTTERANCE_FRAMES, dims, 1)
+
+        def run(cells, queries=queries, utterances=utterances):
+            return lambda: score_grid(queries, utterances, cells, workers=1, memory_bytes=2**30)
+
+        bare, one, every = seconds(product(queries, utterances), run(grid[:1]), run(grid), repeats=4)
+        cells = len(queries.values) * len(utterances.values) / 1e6
+        rows += [
+            (dims, "matrix product alone", f"{cells / bare:,.1f}", f"{bare / one:.2f}"),
+            (dims, "one cell: cosine, sdtw", f"{cells / one:,.1f}", "1"),
+            (dims, "16 cells: 4 distances × 4 matchers", f"{16 * cells / every:,.1f}", f"{every / one:.2f}"),
+        ]
+    text = (
+        "## From frames to scores and spans\n\n"
+        f"{QUERIES} queries of {QUERY_FRAMES} frames, {UTTERANCES} utterances of {UTTERANCE_FRAMES}; distances "
+        f"{', '.join(DISTANCES)}; matchers {', '.join(MATCHERS)}.\n\n"
+    )
+    return text + table(rows, ["dims", "", "Mcells/s", "time, in cells of the grid"])
+
+
+if __name__ == "__main__":
+    print(report())
