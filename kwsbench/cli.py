@@ -177,7 +177,7 @@ def list_plugins(kind: str | None, files: Sequence[Path], *, as_json: bool) -> N
             table = Table("name", "what", "parameters", "owner", title=shown, title_justify="left", box=None)
             for plugin in (plugin for plugin in found if plugin.kind == shown):
                 table.add_row(plugin.name, plugin.summary, plugin.signature, plugin.owner)
-            Console().print(table)
+            Console(width=None if sys.stdout.isatty() else 200).print(table)  # no wrapping for grep
             if shown == "transforms":
                 click.echo(f" each also takes scope={'|'.join(SCOPES)}: what it is fitted on\n")
     for owner, problem in registry.broken.items():

@@ -121,7 +121,7 @@ def open_dataset(spec: Spec, registry: Registry, *, prepare: bool, progress: Pro
     """Load, pin and label a data set."""
     source = registry.create("datasets", spec)
     if not prepare and not source.prepared:
-        raise KwsbenchError(f"not prepared yet, so its cells are unknown; run kwsbench datasets {spec} --prepare")
+        raise KwsbenchError(f"not prepared yet; run kwsbench datasets {spec} --prepare")
     loaded = source.load(progress)
     dataset = replace(loaded, clips=tuple(sorted(loaded.clips, key=lambda clip: clip.split == "heldout")))
     digests = manifests.file_digests(dataset.clips, progress)

@@ -1,0 +1,62 @@
+"""What the documents say is so: their code runs, their links lead somewhere, their tables are the board's."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("datasets/*/*.md"), *ROOT.glob("plugins/nano/*.md"),
+             *ROOT.glob("leaderboards/*/*.md"), *ROOT.glob("benchmarks/*.md")]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_every_row_of_results_in_the_readme_stands_in_the_boards_tables():
+    board = (ROOT / "leaderboards" / "prompts" / "README.md").read_text().splitlines()
+    text = (ROOT / "README.md").read_text()
+    section = text.partition("## What comes out")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|") and not set(line) <= set("|-: ")]
+    assert len(rows) > 3
+    for row in rows:
+        assert row in board
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/plugins.md"])
+def test_the_plugin_in_the_documents_passes_its_check(run_cli, tmp_path, document):
+    code = re.search(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)[1]
+    path = tmp_path / "loudness.py"
+    path.write_text(code)
+    assert "register_encoders" in code
+    exit_code, out, err = run_cli("check", path)
+    assert exit_code == 0, out + err
+
+
+def test_options_in_the_documents_exist(run_cli):
+    known = {}
+    for command in ("run", "leaderboard", "plugins", "check", "datasets", "show"):
+        known[command] = run_cli(command, "--help")[1]
+    for path in DOCUMENTS:
+        for command, rest in re.findall(
+            r"kwsbench (run|leaderboard|plugins|check|datasets|show)\b([^\n`]*)", path.read_text()
+        ):
+            for option in re.findall(r"(?<!\S)--[a-z-]+", rest):
+                assert option in known[command], f"{path.name}: kwsbench {command} {option}"
+
+
+def test_every_name_in_the_table_of_encoders_is_registered():
+    from kwsbench import plugins
+
+    known = plugins.load().plugins["encoders"]
+    text = (ROOT / "docs" / "encoders.md").read_text()
+    names = re.findall(
+        r"`([a-z0-9-]+)`", " ".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    )
+    assert len(names) > 8
+    for name in names:
+        assert name in known
