@@ -5,6 +5,7 @@ stdout is data, stderr is talk. Exit 0: done; 1: some cells failed; 2: the user'
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -63,7 +64,7 @@ def cli() -> None:
 @click.option("--board", type=BOARD, default="leaderboards/mine", show_default=True, help="Where records go.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Threads. [default: all cores]")
 @click.option("--memory", type=Memory(), default="2GB", show_default=True, help="How much the scoring may take.")
-@click.option("--dry-run", is_flag=True, help="Show the cells and which are recorded; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the cells and which are recorded; score nothing.")
 @with_plugins
 def run(
     run_file: Path | None,
@@ -87,8 +88,10 @@ def run(
     for owner, problem in registry.broken.items():
         say(f"left out plugin {owner}: {problem}")
     asked = plan.read_run_file(run_file) if run_file else plan.RunFile()
+    if not dry_run:
+        (board / "results").mkdir(parents=True, exist_ok=True)  # a place that cannot be written is found out first
     planned = plan.build(asked, axes, registry)
-    recorded = {r.fingerprint: r.error is None for r in results.load_all(board / "results")}
+    recorded = {r.fingerprint: r.error is None for r in results.load_all(board)}
     with progress_bars() as progress:
         surveyed = survey(planned, registry, recorded, prepare=not dry_run, progress=progress)
         states = Counter(cell.state for cell in surveyed.cells)
@@ -112,6 +115,8 @@ def run(
     for message, count in Counter(message for _, message in failures).items():
         say(f"failed: {count} cell{'s' * (count > 1)}: {message}")
     if not dry_run:
+        if work.superseded:
+            say(f"{work.superseded} older records of the same cells went to {board / 'results' / 'superseded'}")
         say(f"{work.done - len(failures)} cells scored, {states['recorded']} were recorded already; see: "
             f"kwsbench leaderboard {board}")  # fmt: skip
     sys.exit(1 if failures or surveyed.problems else 0)
@@ -146,10 +151,10 @@ def leaderboard(board: Path, view: str, metric: str, style: str, top: int, *, wr
         click.echo(page.make(board))
         return
     if style == "csv":
-        click.echo(boards.csv(boards.read_rows(board, view), metric=metric, top=top), nl=False)
+        click.echo(boards.csv(boards.read_rows(board, view, metric=metric), metric=metric, top=top), nl=False)
         return
     width = shutil.get_terminal_size().columns if style == "plain" and sys.stdout.isatty() else sys.maxsize
-    for name, mine in boards.by_dataset(boards.read_rows(board, view)).items():
+    for name, mine in boards.by_dataset(boards.read_rows(board, view, metric=metric)).items():
         table, left_out = boards.fit(boards.table(mine, metric=metric, top=top), width)
         click.echo(f"\n{name}\n")
         click.echo(boards.render(table, style))
@@ -171,12 +176,13 @@ def list_plugins(kind: str | None, files: Sequence[Path], *, as_json: bool) -> N
         click.echo(json.dumps([plugin.as_dict() for plugin in found], indent=1, default=str))
     else:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         for shown in [kind] if kind else plugins.KINDS:
             table = Table("name", "what", "parameters", "owner", title=shown, title_justify="left", box=None)
             for plugin in (plugin for plugin in found if plugin.kind == shown):
-                table.add_row(plugin.name, plugin.summary, plugin.signature, plugin.owner)
+                table.add_row(*map(escape, (plugin.name, plugin.summary, plugin.signature, plugin.owner)))
             Console(width=None if sys.stdout.isatty() else 200).print(table)  # no wrapping for grep
             if shown == "transforms":
                 click.echo(f" each also takes scope={'|'.join(SCOPES)}: what it is fitted on\n")
@@ -239,6 +245,9 @@ def show(result: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (sys.argv by default); what the user can mend is one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an old terminal's encoding has no dash or †
     try:
         cli.main(arguments, prog_name="kwsbench", standalone_mode=False)
     except click.exceptions.Abort:
@@ -246,6 +255,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except KwsbenchError as error:
         say(f"error: {error}")
+        sys.exit(2)
+    except BrokenPipeError:  # somebody read as much as they wanted, with head
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        say(f"error: {error.filename or ''}: {error.strerror or error}")
         sys.exit(2)
     except click.ClickException as error:
         error.show()

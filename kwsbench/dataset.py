@@ -12,6 +12,8 @@ import hashlib
 import io
 import json
 import math
+import posixpath
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,6 @@ from kwsbench.types import Clip, Dataset, Progress, no_progress
 REQUIRED = ("path", "speaker")
 COLUMNS = (*REQUIRED, "keyword", "transcript", "id", "recording", "start_s", "end_s", "maybe", "split")
 MANIFEST_NAMES = ("manifest.tsv", "manifest.csv")
-END_TOLERANCE_S = 0.02  # annotation tools round; more than a frame past the end is a mistake
 
 
 class Problem(NamedTuple):
@@ -95,7 +96,7 @@ def read_manifest(
 
 def check_manifest(path: Path, *, decode: bool = False, progress: Progress = no_progress) -> Manifest:
     """Read a manifest and find every problem in it; ``decode`` also reads each recording to its end."""
-    path = find_manifest(path)
+    path = find_manifest(path.expanduser())
     problems: list[Problem] = []
     clips: dict[str, Clip] = {}
     lines: dict[str, int] = {}
@@ -121,6 +122,18 @@ def check_manifest(path: Path, *, decode: bool = False, progress: Progress = no_
     return Manifest(tuple(clips.values()), tuple(problems), tuple(ignored))
 
 
+def check_copies(dataset: Dataset, digests: Mapping[Path, str]) -> None:
+    """Raise KwsbenchError when two recordings hold the same audio: one would find the other, whoever speaks."""
+    seen: dict[str, Clip] = {}
+    for clip in dataset.clips:
+        other = seen.setdefault(audio_key(clip, digests[clip.path]), clip)
+        if other.recording != clip.recording:
+            raise KwsbenchError(
+                f"{dataset.name}: {other.id} and {clip.id} hold the same audio; leave one out, or give both the same "
+                f"speaker and recording"
+            )
+
+
 def audio_key(clip: Clip, file_digest: str) -> str:
     """What pins the samples of a clip: the file's content and the span."""
     return f"{file_digest}[{clip.start_s},{clip.end_s}]"
@@ -140,7 +153,7 @@ def file_digests(clips: tuple[Clip, ...], progress: Progress = no_progress) -> d
 def digest(clips: tuple[Clip, ...], digests: Mapping[Path, str]) -> str:
     """sha256 of everything in a data set that could change a score: labels, speakers, splits and audio.
 
-    File names do not count, their content does; so a data set may be moved.
+    The folder does not count, so a data set may be moved; ids do, and by default they are the paths in it.
     """
     rows = sorted(
         json.dumps(
@@ -222,7 +235,7 @@ def _check_audio(
             except ValueError:
                 yield f"{column} is {cells[column]!r}, expected seconds, as in 12.34"
     start_s, end_s = span.values()
-    if not 0 <= start_s < end_s:
+    if not 0 <= start_s < end_s or (cells.get("end_s") and not math.isfinite(end_s)):
         yield f"the span {start_s:g}–{end_s:g} s is empty or negative; start_s must be below end_s"
     if not cells["path"]:
         yield "no path"
@@ -233,7 +246,7 @@ def _check_audio(
     duration = durations[path]
     if isinstance(duration, str):
         yield duration
-    elif start_s >= duration or duration + END_TOLERANCE_S < end_s < math.inf:
+    elif start_s >= duration or duration + audio.END_TOLERANCE_S < end_s < math.inf:
         yield f"the span {start_s:g}–{end_s:g} s runs past the end of {cells['path']} ({duration:.3f} s)"
 
 
@@ -259,12 +272,13 @@ def _clip(row: Mapping[str, str], root: Path) -> Clip:
     return Clip(
         id=row.get("id") or row["path"] + span,
         path=root / row["path"],
-        speaker=row["speaker"],
-        recording=row.get("recording") or row["path"],
+        # Names typed in two Unicode forms, or a path written in two ways, are one speaker, one recording.
+        speaker=unicodedata.normalize("NFC", row["speaker"]),
+        recording=unicodedata.normalize("NFC", row.get("recording") or posixpath.normpath(row["path"])),
         keyword=keyword,
         transcript=transcript,
         start_s=start_s,
         end_s=end_s,
-        maybe=words(row.get("maybe", "")),
+        maybe=tuple(" ".join(words(keyword)) for keyword in row.get("maybe", "").split(";") if keyword.strip()),
         split=cast("Literal['search', 'heldout']", row.get("split") or "search"),
     )

@@ -35,7 +35,7 @@ def describe(name: str, registry: Registry, *, prepare: bool, progress: Progress
 
 def verify(name: str, registry: Registry, progress: Progress = no_progress) -> tuple[list[str], bool]:
     """Every problem of a data set, and whether it has none. A folder is read as a manifest."""
-    if Path(name).exists():
+    if _is_folder(name, registry):
         found = manifests.check_manifest(Path(name), decode=True, progress=progress)
         lines = [str(problem) for problem in found.problems]
         if found.ignored_columns:
@@ -80,9 +80,15 @@ def describe_result(result: Result) -> Iterator[str]:
 
 
 def _specs(name: str, registry: Registry) -> list[Spec]:
-    if Path(name).exists():
+    if _is_folder(name, registry):
         return [Spec("manifest", "", {"path": name})]
     return list(datasets(registry, [name]))
+
+
+def _is_folder(name: str, registry: Registry) -> bool:
+    """A folder or table of the user's own; a registered name comes first, whatever lies in the working folder."""
+    registered = any(known.partition("/")[0] == name.partition(":")[0] for known in registry.plugins["datasets"])
+    return not registered and Path(name).expanduser().exists()
 
 
 def _describe(data: Searchable) -> Iterator[str]:

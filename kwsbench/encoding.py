@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kwsbench import audio
-from kwsbench.errors import KwsbenchError, PluginError
+from kwsbench.errors import KwsbenchError, PluginError, TooShort
 from kwsbench.plugins import Registry
 from kwsbench.spec import Spec
 from kwsbench.store import FrameStore
@@ -24,17 +25,22 @@ from kwsbench.types import SAMPLE_RATE_HZ, Clip, Encoder, Progress, Waveform, no
 def describe(encoder: Encoder, spec: Spec, registry: Registry) -> dict[str, Any]:
     """What pins an encoder's output: name, owner's version, parameters, weights and numerics."""
     plugin = registry.find("encoders", spec.name)
-    provenance = dict(getattr(encoder, "provenance", {}))
-    # An encoder that pins its weights is the same one wherever they lie.
-    left_out = plugin.places() if provenance else set()
-    params = {key: str(value) for key, value in plugin.resolved(spec.params).items() if key not in left_out}
     return {
         "name": spec.name,
         "owner": plugin.owner,
         "version": plugin.version,
-        "params": params,
-        "provenance": provenance,
+        "params": plugin.pinned(spec.params),
+        "provenance": {str(key): str(value) for key, value in getattr(encoder, "provenance", {}).items()},
     }
+
+
+def check_layers(encoder: Encoder, spec: Spec) -> None:
+    """Raise PluginError unless the layers are names that files can be called by."""
+    layers = list(encoder.layers)
+    bad = [layer for layer in layers if not isinstance(layer, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", layer)]
+    if bad or not layers or len(set(layers)) < len(layers):
+        what = f"a layer {bad[0]!r}" if bad else "no layers, or one twice"
+        raise PluginError(f"{spec} has {what}; layers are different strings of letters, digits, '.', '_' and '-'")
 
 
 def encode_clip(encoder: Encoder, samples: Waveform, layers: Sequence[str], who: str) -> Mapping[str, Any] | None:
@@ -44,7 +50,10 @@ def encode_clip(encoder: Encoder, samples: Waveform, layers: Sequence[str], who:
     """
     if len(samples) < encoder.min_samples:
         return None
-    features = encoder.encode(samples, layers)
+    try:
+        features = encoder.encode(samples, layers)
+    except TooShort:
+        return None
     missing = [layer for layer in layers if layer not in features]
     if missing:
         raise PluginError(f"{who}: no layer {missing[0]!r} came back; encode() must return every layer asked for")

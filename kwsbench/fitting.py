@@ -3,7 +3,7 @@
 corpus        the utterances that are searched (default)
 heldout       the clips of the held-out split, which are never searched
 transductive  the utterances and the queries' own clips (what SUPERB's recipe does)
-speaker       all that the item's speaker says in the search split; ``query_material`` counts for how
+speaker       all that the item's speaker says in the item's split; ``query_material`` counts for how
               many queries that is other recordings, only their own source recording, or only themselves
 utterance     each item itself
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from kwsbench.store import StoredFrames
 from kwsbench.trials import Trials
 from kwsbench.types import Apply, Frames, Transform
 
+DEFAULT_SCOPE = "corpus"
 FIT_FRAMES = 262_144
 
 Array = npt.NDArray[np.float32]
@@ -34,7 +36,7 @@ Array = npt.NDArray[np.float32]
 
 def scope_of(link: Spec) -> str:
     """The scope that a link of a chain names, ``corpus`` by default."""
-    scope = link.params.get("scope", "corpus")
+    scope = link.params.get("scope", DEFAULT_SCOPE)
     if scope not in SCOPES:
         raise KwsbenchError(f"{link}: scope is {scope!r}, expected one of {', '.join(SCOPES)}")
     return scope
@@ -64,11 +66,22 @@ class FittedChain:
 
     def queries(self) -> Frames:
         """All queries, corrected."""
-        return Frames.join(_same_dims([self.apply(int(item)) for item in self.trials.queries]))
+        return self._join(self.trials.queries)
 
     def utterances(self) -> CorrectedUtterances:
         """All utterances, corrected when they are read."""
         return CorrectedUtterances(self)
+
+    @cached_property
+    def dims(self) -> int:
+        """Columns of corrected frames; clips without a frame have none of their own to go by."""
+        first = int(self.trials.utterances[np.argmax(self.frames.lengths[self.trials.utterances] > 0)])
+        return int(self.apply(first).shape[1])
+
+    def _join(self, items: npt.NDArray[np.int64]) -> Frames:
+        empty = np.zeros((0, self.dims), np.float32)
+        corrected = (self.apply(int(item)) for item in items)
+        return Frames.join([values if len(values) else empty for values in corrected])
 
 
 @dataclass(frozen=True)
@@ -84,8 +97,7 @@ class CorrectedUtterances:
 
     def read(self, first: int, last: int) -> Frames:
         """Utterances first to last (exclusive), corrected."""
-        items = self.fitted.trials.utterances[first:last]
-        return Frames.join(_same_dims([self.fitted.apply(int(item)) for item in items]))
+        return self.fitted._join(self.fitted.trials.utterances[first:last])  # noqa: SLF001 - two halves of one idea
 
 
 def fit(frames: StoredFrames, trials: Trials, chain: tuple[Spec, ...], registry: Registry) -> FittedChain:
@@ -123,7 +135,7 @@ class _Link:
     transform: Transform
     spec: Spec
     scope: str
-    fits: dict[str, Apply] = field(default_factory=dict)
+    fits: dict[str | tuple[str, str], Apply] = field(default_factory=dict)
 
     def __call__(self, values: Array, item: int) -> Array:
         if self.scope == "utterance":
@@ -133,12 +145,12 @@ class _Link:
             self.fits[key] = self.transform.fit(self._before(items))
         return self._checked(self.fits[key], values)
 
-    def _material(self, item: int) -> tuple[str, Callable[[], Sequence[int]]]:
+    def _material(self, item: int) -> tuple[str | tuple[str, str], Callable[[], Sequence[int]]]:
         """What the transform of this item is fitted on: a key for its group, and the group's clips."""
         clips, trials = self.owner.trials.clips, self.owner.trials
         if self.scope == "speaker":
-            speaker = clips[item].speaker
-            return speaker, lambda: [i for i in trials.utterances.tolist() if clips[i].speaker == speaker]
+            who = clips[item].speaker, clips[item].split
+            return who, lambda: [i for i, clip in enumerate(clips) if (clip.speaker, clip.split) == who]
         if self.scope == "heldout":
             return "heldout", lambda: [i for i, clip in enumerate(clips) if clip.split == "heldout"]
         # Every query is itself a clip of the search split, so its frames are among the utterances'.
@@ -161,9 +173,12 @@ class _Link:
             for link in self.owner.links[: self.position]:
                 if len(values):
                     values = link(values, index)
-            parts.append(values[skip::step])
-            skip = (skip - len(values)) % step
-        return np.ascontiguousarray(np.concatenate(_same_dims(parts)), np.float32)
+            if len(values):
+                parts.append(values[skip::step])
+                skip = (skip - len(values)) % step
+        if not parts:
+            raise KwsbenchError(f"{self.spec}: every clip that it is fitted on is too short for the encoder")
+        return np.ascontiguousarray(np.concatenate(parts), np.float32)
 
     def _checked(self, apply: Apply, values: Array) -> Array:
         corrected = np.asarray(apply(np.array(values, np.float32)), np.float32)
@@ -174,9 +189,3 @@ class _Link:
         if not np.isfinite(corrected).all():
             raise PluginError(f"transform {self.spec} returned NaN or infinity; run kwsbench check on its plugin")
         return corrected
-
-
-def _same_dims(items: list[Array]) -> list[Array]:
-    """Items without frames take the width that transforms gave to the others."""
-    dims = max((item.shape[1] for item in items if len(item)), default=0)
-    return [item if len(item) else np.zeros((0, dims), np.float32) for item in items]

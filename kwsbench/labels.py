@@ -20,7 +20,7 @@ def words(text: str) -> tuple[str, ...]:
 
 def occurrences(clips: Sequence[Clip], keywords: Sequence[str]) -> dict[str, set[int]]:
     """The indices of the clips that say each keyword: are it, or hold its words in a row."""
-    said = [words(clip.transcript or "") for clip in clips]
+    said = [words(clip.transcript or clip.keyword or "") for clip in clips]
     clips_with: dict[str, set[int]] = {}
     for index, transcript in enumerate(said):
         for word in transcript:

@@ -18,8 +18,24 @@ from kwsbench.store import atomic_write
 
 VIEWS = {"encoders": ranking.by_encoder, "all": ranking.by_configuration}
 FORMATS = {"github": "github", "plain": "simple", "latex": "latex_booktabs"}
-LEAST_FIRST = ("IsoScore", "cos", "gap", "EER", "AUC", "chance", "P@1", "P@N", "distance", "matcher", "MAP inside")
+LEAST_FIRST = (
+    "oracle",
+    "IsoScore",
+    "cos",
+    "gap",
+    "EER",
+    "AUC",
+    "chance",
+    "P@1",
+    "P@N",
+    "distance",
+    "matcher",
+    "MAP inside",
+)
 """The columns that a narrow terminal does without, in this order."""
+
+GAP_KEYWORDS = 5
+"""A gap needs at least so many keywords that are said both by others and by the same speaker again."""
 
 BEGIN, END = "<!-- tables: made by kwsbench leaderboard, do not edit -->", "<!-- end of tables -->"
 LEGEND = (
@@ -27,7 +43,9 @@ LEGEND = (
     "different speakers; isolated words, and words inside longer utterances, are ranked apart. Layer (and, with one "
     "row an encoder, everything else) is chosen on one half of the keywords and scored on the other; a / b: the "
     "halves chose differently, and an EER cannot be put together from two choices. Rank: what resampling the keywords "
-    "leaves open. † the encoder's training data held this language. Gap: MAP within minus across speakers."
+    "leaves. *Oracle*: the layer of the cell that did best on all keywords, and its MAP, which flatters it. † the "
+    "encoder's training data held this language. Gap: MAP within minus across speakers, over keywords of both. "
+    "cos, IsoScore: mean cosine and IsoScore of the searched frames after the transform."
 )
 
 
@@ -58,16 +76,15 @@ def read_board(folder: Path) -> Board:
         raise KwsbenchError(f"{path}: {error}") from None
 
 
-def read_rows(folder: Path, view: str) -> list[Row]:
+def read_rows(folder: Path, view: str, *, metric: str = "map") -> list[Row]:
     """The rows of a board under a view: one an encoder (with the baselines), or one a configuration."""
-    records = list(results.load_all(folder / "results"))
+    records = list(results.load_all(folder))
     if not records:
         raise KwsbenchError(f"{folder}: no records in {folder / 'results'}; run kwsbench run … --board {folder}")
-    found = ranking.rows(records, VIEWS[view])
+    found = ranking.rows(records, VIEWS[view], metric=metric)
     if view == "encoders":
         found += ranking.rows(_baselines(records, read_board(folder).baseline), ranking.by_configuration)
-        found.sort(key=lambda row: (row.dataset, row.value() is None, -(row.value() or 0.0)))
-    return found
+    return ranking.in_order(found, metric=metric)
 
 
 def _baselines(records: Sequence[Result], wanted: Sequence[Baseline]) -> list[Result]:
@@ -84,7 +101,7 @@ def table(ranked: Sequence[Row], *, metric: str = "map", top: int = 0) -> pd.Dat
     """Rows of one data set as text, a column a figure."""
     spans = ranking.rank_spans(ranked, metric)
     lines = [_line(row, spans.get(at, "–"), metric) for at, row in enumerate(ranked)]
-    return _without_empty(pd.DataFrame(lines[: top or None]))
+    return _without_empty(pd.DataFrame(lines[: top or None]).fillna(""))
 
 
 def csv(ranked: Sequence[Row], *, metric: str = "map", top: int = 0) -> str:
@@ -150,9 +167,7 @@ def _split(path: Path, folder: Path) -> tuple[str, str, str]:
 
 
 def _counts(folder: Path, dataset: str) -> str:
-    data = next(
-        (r.data for r in results.load_all(folder / "results") if r.combination.dataset == dataset and r.data), None
-    )
+    data = next((r.data for r in results.load_all(folder) if r.combination.dataset == dataset and r.data), None)
     if data is None:
         return "No cell has been scored."
     return (
@@ -179,6 +194,8 @@ def _line(row: Row, rank: str, metric: str) -> dict[str, str]:
     line |= {name.upper(): value(row.estimate(name)) for name in ("map", "p@1", "p@n", "auc", "eer") if name != metric}
     line[f"{metric.upper()} inside"] = interval(row.estimate(metric, "across/inside"))
     line["gap"] = _gap(row, metric)
+    if row.oracle and row.chosen_among > 1:
+        line["oracle"] = f"{row.oracle.layer}: {fraction(row.oracle_map)}"
     line["cos"] = "" if row.isotropy is None else fraction(row.isotropy.mean_cosine)
     line["IsoScore"] = "" if row.isotropy is None else fraction(row.isotropy.isoscore)
     line["failed"] = row.error or ""
@@ -186,9 +203,11 @@ def _line(row: Row, rank: str, metric: str) -> dict[str, str]:
 
 
 def interval(estimate: Estimate | None) -> str:
-    """``.411 [.366, .454]``; empty where nothing was measured."""
+    """``.411 [.366, .454]``, without an interval where one keyword leaves it undefined; empty without a figure."""
     if estimate is None or estimate.value is None:
         return ""
+    if estimate.low is None:
+        return fraction(estimate.value)
     return f"{fraction(estimate.value)} [{fraction(estimate.low)}, {fraction(estimate.high)}]"
 
 
@@ -205,8 +224,16 @@ def fraction(number: float | None) -> str:
 
 
 def _gap(row: Row, metric: str) -> str:
-    across, within = row.value(metric, HEADLINE), row.value(metric, "within/isolated")
-    return "" if across is None or within is None else f"{'+' if within >= across else ''}{fraction(within - across)}"
+    """Within minus across speakers, over the keywords that both conditions have: empty where those are few."""
+    across, within = row.per_keyword.get(HEADLINE), row.per_keyword.get("within/isolated")
+    if across is None or within is None:
+        return ""
+    a, w = (dict(zip(t.keyword, t.metrics[metric], strict=True)) for t in (across, within))
+    pairs = [(a[k], w[k]) for k in a if w.get(k) is not None and a[k] is not None]
+    if len(pairs) < GAP_KEYWORDS:
+        return ""
+    difference = sum((w or 0.0) - (a or 0.0) for a, w in pairs) / len(pairs)
+    return f"{'+' if difference >= 0 else ''}{fraction(difference)}"
 
 
 def _without_empty(frame: pd.DataFrame) -> pd.DataFrame:

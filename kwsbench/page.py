@@ -58,7 +58,7 @@ def write(board: Path) -> Path:
 def payload(board: Path, chosen: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """All that the page shows, ready for JSON. chosen: the rows of the view ``encoders``, by data set."""
     configurations = leaderboard.by_dataset(leaderboard.read_rows(board, "all"))
-    records = list(results.load_all(board / "results"))
+    records = list(results.load_all(board))
     settings = leaderboard.read_board(board)
     return {
         "title": settings.title or board.resolve().name,

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kwsbench.errors import KwsbenchError
-from kwsbench.fitting import scope_of, without_scope
+from kwsbench.fitting import DEFAULT_SCOPE, scope_of, without_scope
 from kwsbench.plugins import Registry
 from kwsbench.spec import Spec, parse, parse_chain
 
@@ -62,6 +62,8 @@ def read_run_file(path: Path) -> RunFile:
         return msgspec.toml.decode(path.read_bytes(), type=RunFile)
     except FileNotFoundError:
         raise KwsbenchError(f"no run file {path}") from None
+    except UnicodeDecodeError:
+        raise KwsbenchError(f"{path}: not UTF-8; save it as UTF-8") from None
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise KwsbenchError(f"{path}: {error}; keys are {', '.join(AXES)}, title and [[grid]]") from None
 
@@ -138,15 +140,17 @@ def datasets(registry: Registry, texts: Iterable[str]) -> Iterator[Spec]:
 
 
 def _checked(registry: Registry, kind: str, spec: Spec) -> Spec:
+    """The spec in its one way of writing. Raises KwsbenchError on a wrong name or parameter."""
     if spec.layers and kind != "encoders":
         raise KwsbenchError(f"{spec}: only encoders have layers; leave out @{spec.layers}")
-    registry.find(kind, spec.name).read_params(spec.params)
-    return spec
+    return Spec(spec.name, spec.layers, registry.find(kind, spec.name).canonical(spec.params))
 
 
 def _checked_chain(registry: Registry, text: str) -> Chain:
-    chain = parse_chain(text)
-    for link in chain:
-        scope_of(link)
-        _checked(registry, "transforms", without_scope(link))
-    return chain
+    return tuple(_checked_link(registry, link) for link in parse_chain(text))
+
+
+def _checked_link(registry: Registry, link: Spec) -> Spec:
+    scope = scope_of(link)
+    plain = _checked(registry, "transforms", without_scope(link))
+    return plain if scope == DEFAULT_SCOPE else Spec(plain.name, "", {"scope": scope, **plain.params})

@@ -21,7 +21,7 @@ import pluggy
 
 from kwsbench import hookspecs
 from kwsbench.errors import KwsbenchError, PluginError, UnknownName, did_you_mean
-from kwsbench.spec import Spec
+from kwsbench.spec import NAME, Spec
 
 KINDS = ("encoders", "transforms", "distances", "matchers", "datasets")
 
@@ -87,9 +87,17 @@ class Plugin:
         """All parameters with their values, given or default: what a fingerprint is made of."""
         return self.parameters | self.read_params(params)
 
-    def places(self) -> set[str]:
-        """Parameters that say where something lies, not what it is: those annotated as a Path."""
-        return {key for key, hint in self._hints().items() if Path in (hint, *typing.get_args(hint))}
+    def pinned(self, params: Mapping[str, str]) -> dict[str, str]:
+        """All parameters as text, a path replaced by the digest of what lies there: the same wherever it lies."""
+        return {
+            key: _digest(value) if isinstance(value, Path) else str(value)
+            for key, value in self.resolved(params).items()
+        }
+
+    def canonical(self, params: Mapping[str, str]) -> dict[str, str]:
+        """The parameters that differ from their defaults, sorted: equal for all ways to write the same thing."""
+        values, defaults = self.read_params(params), self.parameters
+        return {key: params[key] for key in sorted(params) if values[key] != defaults[key]}
 
     def _hints(self) -> dict[str, Any]:
         """Annotations of the parameters. What is returned may be a name that only type checkers import."""
@@ -153,7 +161,14 @@ def load(files: Sequence[Path] = ()) -> Registry:
         except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises must not take the others down
             registry.broken[f"{owner}: {point.name}"] = _one_line(error)
     for path in files:
-        _add(registry, _import_file(path), str(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+        module = _import_file(path, digest)
+        try:
+            _add(registry, module, path.name, digest)
+        except KwsbenchError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{path} could not be registered: {_one_line(error)}") from error
     return registry
 
 
@@ -195,6 +210,8 @@ def _check(registry: Registry, plugin: Plugin) -> None:
             f"{plugin.kind.removesuffix('s')} {plugin.name!r} is registered twice, by {other.owner} and by "
             f"{plugin.owner}; rename one of them"
         )
+    if not NAME.fullmatch(plugin.name):
+        raise PluginError(f"{plugin.name!r} cannot be typed as a name; use a-z, 0-9, '.', '_', '/' and '-'")
     strange = sorted(set(plugin.defaults) - set(inspect.signature(plugin.factory).parameters))
     if strange:
         raise PluginError(f"{plugin.name}: the factory has no parameter {strange[0]!r} to give a default to")
@@ -204,17 +221,19 @@ def _is_hook(module: types.ModuleType, name: str) -> bool:
     return hasattr(getattr(module, name), f"{hookspecs.GROUP}_impl")
 
 
-def _import_file(path: Path) -> types.ModuleType:
+def _import_file(path: Path, digest: str) -> types.ModuleType:
     if not path.is_file():
         raise KwsbenchError(f"no plugin file {path}; --plugin takes the path of a .py file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: a file called whisper.py must not stand in for the library of that name.
+    name = f"kwsbench_plugin_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise KwsbenchError(f"{path} is no Python file; --plugin takes the path of a .py file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up there
+    sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{path} could not be imported: {_one_line(error)}") from error
     return module
 
@@ -223,27 +242,44 @@ def _write(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     text = str(error).strip().partition("\n")[0]
     return text if isinstance(error, KwsbenchError) else f"{type(error).__name__}: {text}"
 
 
 def _convert(text: str, hint: Any, where: str) -> Any:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
-    if typing.get_origin(hint) is typing.Literal:
-        if text in options:
-            return text
-        raise KwsbenchError(f"{where}: expected one of {', '.join(map(str, options))}")
-    if type(None) in options and text == "none":
-        return None
+    """The text as one of the types of an annotation: int, float, str, bool, Path, Literal, or several of them."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    expected: list[str] = []
     for option in options:
-        if option is bool:
+        if option in (None, types.NoneType):
+            if text == "none":
+                return None
+        elif typing.get_origin(option) is typing.Literal:
+            members = {str(member): member for member in typing.get_args(option)}
+            if text in members:
+                return members[text]
+            expected.append(f"one of {', '.join(members)}")
+        elif option is bool:
             if text in ("true", "false"):
                 return text == "true"
-        elif option in (int, float, str, Path):
+            expected.append("true or false")
+        else:
             try:
                 return option(text)
-            except ValueError:
-                continue
-    names = " or ".join("true or false" if o is bool else getattr(o, "__name__", str(o)) for o in options)
-    raise KwsbenchError(f"{where}: expected {names}")
+            except (TypeError, ValueError):
+                expected.append(getattr(option, "__name__", str(option)))
+    raise KwsbenchError(f"{where}: expected {' or '.join(expected)}")
+
+
+def _digest(path: Path) -> str:
+    """sha256 of a file, or of the names and contents of a folder's files."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if not file.is_file():
+            raise KwsbenchError(f"{file}: no such file or folder")
+        digest.update(file.relative_to(path).as_posix().encode())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"

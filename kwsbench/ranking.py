@@ -32,7 +32,11 @@ class Row:
     choices: tuple[Combination, ...]
     """the choice that was made without each half; one when both agree"""
     oracle: Combination | None
+    """what did best on the very keywords that it is scored on"""
+    oracle_map: float | None
     heard: bool
+    chosen_among: int = 0
+    """cells that the choice was made from"""
     metrics: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     """condition → metric → figure"""
     per_keyword: dict[str, PerKeyword] = field(default_factory=dict)
@@ -65,14 +69,24 @@ def by_configuration(cell: Combination) -> tuple[str, ...]:
     return (cell.dataset, cell.encoder, cell.transform, cell.distance, cell.matcher)
 
 
-def rows(records: Iterable[Result], key: Callable[[Combination], tuple[str, ...]]) -> list[Row]:
-    """One row a group, best first within each data set; groups without a score last."""
+def rows(records: Iterable[Result], key: Callable[[Combination], tuple[str, ...]], *, metric: str = "map") -> list[Row]:
+    """One row a group, best first within each data set by a metric; groups without a score last."""
     groups: dict[tuple[str, ...], list[Result]] = {}
     for record in records:
         groups.setdefault(key(record.combination), []).append(record)
     check_comparable([record for group in groups.values() for record in group])
     made = [_row(group) for group in groups.values()]
-    return sorted(made, key=lambda row: (row.dataset, row.value() is None, -(row.value() or 0.0), str(row.choices)))
+    return in_order(made, metric=metric)
+
+
+def in_order(found: Iterable[Row], *, metric: str = "map") -> list[Row]:
+    """By data set, best first; rows without the metric last."""
+
+    def place(row: Row) -> tuple[str, bool, float, str]:
+        value = row.value(metric)
+        return row.dataset, value is None, -(value or 0.0), str(row.choices)
+
+    return sorted(found, key=place)
 
 
 def check_comparable(records: Sequence[Result]) -> None:
@@ -101,7 +115,9 @@ def check_comparable(records: Sequence[Result]) -> None:
 
 def rank_spans(ranked: Sequence[Row], metric: str = "map", condition: str = HEADLINE) -> dict[int, str]:
     """The ranks that resampling the keywords leaves open to rows of one data set, by index: ``1–3``."""
-    usable = [i for i, row in enumerate(ranked) if condition in row.per_keyword]
+    usable = [
+        i for i, row in enumerate(ranked) if condition in row.per_keyword and row.value(metric, condition) is not None
+    ]
     if not usable:
         return {}
     tables = {i: ranked[i].per_keyword[condition] for i in usable}
@@ -122,21 +138,24 @@ def _row(group: list[Result]) -> Row:
     failed = [record for record in group if record.error is not None]
     error = f"{len(failed)} of {len(group)} cells failed: {failed[0].error}" if failed else None
     if not good:
-        return Row(group[0].combination.dataset, (group[0].combination,), None, heard=False, error=error)
+        return Row(group[0].combination.dataset, (group[0].combination,), None, None, heard=False, error=error)
     conditions = good[0].conditions
     headline = HEADLINE if HEADLINE in conditions else next(iter(conditions))
+    half_of = _halves(good)
     on_all, on_false, on_true = (
-        max(good, key=lambda record, part=part: _map_on(record.conditions[headline], part))  # type: ignore[misc]
+        max(good, key=lambda record, part=part: _map_on(record.conditions[headline], half_of, part))  # type: ignore[misc]
         for part in (None, False, True)
     )
     metrics, per_keyword = {}, {}
     for name in on_false.conditions:
-        metrics[name], per_keyword[name] = _cross(on_false.conditions[name], on_true.conditions[name])
+        metrics[name], per_keyword[name] = _cross(on_false.conditions[name], on_true.conditions[name], half_of)
     return Row(
         dataset=on_all.combination.dataset,
         choices=tuple(dict.fromkeys((on_false.combination, on_true.combination))),
         oracle=on_all.combination,
+        oracle_map=on_all.conditions[headline].metrics["map"].value,
         heard=bool(on_all.data and on_all.data.heard),
+        chosen_among=len(good),
         metrics=metrics,
         per_keyword=per_keyword,
         isotropy=on_false.isotropy.get("after"),
@@ -144,20 +163,28 @@ def _row(group: list[Result]) -> Row:
     )
 
 
-def _map_on(found: ConditionResult, half: bool | None) -> float:  # noqa: FBT001 - None, False, True are its three parts
-    """MAP over the keywords of one half (None: of both)."""
+def _halves(records: Sequence[Result]) -> dict[str, bool]:
+    """The half of every keyword of any condition: a keyword is in the same half under all of them."""
+    keywords = sorted({word for r in records for found in r.conditions.values() for word in found.per_keyword.keyword})
+    return dict(zip(keywords, stats.halves(keywords).tolist(), strict=True))
+
+
+def _map_on(found: ConditionResult, half_of: dict[str, bool], part: bool | None) -> float:  # noqa: FBT001
+    """MAP over the keywords of one half (part None: of both)."""
     table = found.per_keyword
-    mine = np.full(len(table.keyword), True) if half is None else stats.halves(table.keyword) == half
+    mine = np.array([part is None or half_of[keyword] == part for keyword in table.keyword])
     counts = np.array(table.queries)[mine]
     return float(np.average(_column(table, "map")[mine], weights=counts)) if counts.sum() else 0.0
 
 
-def _cross(chosen_on_false: ConditionResult, chosen_on_true: ConditionResult) -> tuple[dict[str, Estimate], PerKeyword]:
+def _cross(
+    chosen_on_false: ConditionResult, chosen_on_true: ConditionResult, half_of: dict[str, bool]
+) -> tuple[dict[str, Estimate], PerKeyword]:
     """Each half of the keywords as scored by what was chosen on the other half."""
     if chosen_on_false is chosen_on_true:
         return chosen_on_false.metrics, chosen_on_false.per_keyword
     a, b = chosen_on_false.per_keyword, chosen_on_true.per_keyword
-    half = stats.halves(a.keyword)
+    half = np.array([half_of[keyword] for keyword in a.keyword])
     columns = {metric: np.where(half, _column(a, metric), _column(b, metric)) for metric in MEANS}
     queries = np.array(a.queries)
     codes = np.repeat(np.arange(len(queries)), queries)

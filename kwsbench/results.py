@@ -126,9 +126,9 @@ class Result(Record, frozen=True, kw_only=True):
 
     @property
     def file_name(self) -> str:
-        """A name that people can read, made unique by the fingerprint."""
+        """A name that people can read, made unique by the fingerprint; within 255 bytes in any script."""
         readable = "".join(c if c.isalnum() or c in "-.=" else "_" for c in str(self.combination))
-        return f"{readable[:120]}__{self.fingerprint[:12]}.json"
+        return f"{readable.encode()[:160].decode(errors='ignore')}__{self.fingerprint[:12]}.json"
 
     def metric(self, name: str, condition: str = "across/isolated") -> Estimate | None:
         """A metric under a condition, None where it was not measured."""
@@ -163,9 +163,14 @@ def load(path: Path) -> Result:
         raise KwsbenchError(f"{path}: not a readable record ({error}); delete it and run again") from None
 
 
-def load_all(folder: Path) -> Iterator[Result]:
-    """Every record of a folder, in the order of their names."""
-    for path in sorted(folder.glob("*.json")):
+def paths(board: Path) -> list[Path]:
+    """The records of a board, in the order of their names."""
+    return sorted((board / "results").glob("*.json"))
+
+
+def load_all(board: Path) -> Iterator[Result]:
+    """Every record of a board, in the order of their names."""
+    for path in paths(board):
         yield load(path)
 
 

@@ -1,8 +1,11 @@
 """Do what a survey found undone: encode, fit, score, record.
 
-A record is written the moment its cell is scored, so a run may be killed at any point and nothing
-that is finished is done again. A cell that fails is recorded with its error and the others go on;
-the next run tries it again.
+The records of a tile (the cells of one layer under one correction) are written as soon as it is
+scored, so a run may be killed at any point and nothing that is recorded is done again. A cell that
+fails is recorded with its error and the others go on; the next run tries it again.
+
+A record that another one replaces (its plugin was edited, its data changed) is moved to
+results/superseded, so that a board never holds two answers to one question, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from kwsbench import encoding, engine, fitting, isotropy, results
@@ -26,7 +30,7 @@ from kwsbench.plugins import Registry
 from kwsbench.provenance import peak_memory_mb, provenance
 from kwsbench.results import Combination, ConditionResult, Costs, Data, Isotropy, Result
 from kwsbench.store import FrameStore, StoredFrames, atomic_write
-from kwsbench.survey import Cell, Job, Survey
+from kwsbench.survey import ALL_LAYERS, Cell, Job, Survey
 from kwsbench.types import Frames, FrameSource, Progress, Scores, no_progress
 
 ISOTROPY_FRAMES = 20_000
@@ -59,12 +63,17 @@ class Run:
     registry: Registry
     options: Options
     progress: Progress = no_progress
+    older: dict[Combination, list[Path]] = field(default_factory=dict)
+    """the records that were there before"""
+    superseded: int = 0
     failures: list[tuple[Combination, str]] = field(default_factory=list)
     done: int = 0
     total: int = 0
 
     def execute(self, survey: Survey) -> None:
         """Do every cell that has no record."""
+        for path in results.paths(self.options.board):
+            self.older.setdefault(results.load(path).combination, []).append(path)
         jobs = [job.unrecorded() for job in survey.jobs]
         self.total = sum(len(job.all_cells) for job in jobs)
         for job in jobs:
@@ -77,13 +86,13 @@ class Run:
             return
         try:
             stores = self._encode(job)
+            encode_s = sum(store.seconds for store in stores)
         except Exception as error:  # noqa: BLE001 - recorded, and the next encoder may be sound
             self._fail(job.all_cells, error)
             return
-        encode_s = sum(store.seconds for store in stores)
         for layer, chains in job.cells.items():
-            frames = reduce(StoredFrames.then, (store.layer(layer) for store in stores))
             try:
+                frames = reduce(StoredFrames.then, (store.layer(layer) for store in stores))
                 before = measure(fitting.fit(frames, job.data.trials, (), self.registry).utterances())
             except Exception as error:  # noqa: BLE001 - recorded, and the next layer may be sound
                 self._fail([cell for cells in chains.values() for cell in cells], error)
@@ -186,9 +195,26 @@ class Run:
         result = Result(
             fingerprint=cell.fingerprint, combination=cell.combination, identity=dict(cell.identity), **outcome
         )
-        results.save(result, self.options.board / "results")
+        older = [
+            path
+            # A good record also replaces that of an encoder that could not be had, whose layers were not known.
+            for answered in {cell.combination, msgspec.structs.replace(cell.combination, layer=ALL_LAYERS)}
+            for path in self.older.get(answered, [])
+            if answered == cell.combination or not result.error
+        ]
+        # A failure, of this run or of one beside it, never takes the place of a figure.
+        if not (result.error and any(path.name == result.file_name and not results.load(path).error for path in older)):
+            saved = results.save(result, self.options.board / "results")
+            self._supersede([path for path in older if path != saved])
         self.done += 1
         self.progress("scoring", self.done, self.total)
+
+    def _supersede(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            if path.exists():
+                (path.parent / "superseded").mkdir(exist_ok=True)
+                path.replace(path.parent / "superseded" / path.name)
+                self.superseded += 1
 
 
 def _evaluate(job: Job, outcome: Scores | Exception) -> tuple[Scores, dict[str, ConditionResult]] | Exception:

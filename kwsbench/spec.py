@@ -16,7 +16,7 @@ from kwsbench.errors import KwsbenchError
 SCOPES = ("corpus", "heldout", "transductive", "speaker", "utterance")
 """The values of ``scope``, which every transform takes: what it is fitted on (see ``kwsbench.fitting``)."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9._/-]*")
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED = re.compile(r"[%,+\s]")
 
@@ -47,7 +47,7 @@ def parse(text: str) -> Spec:
     """Read one spec. Raises KwsbenchError that shows what could not be read."""
     head, colon, tail = text.partition(":")
     name, at, layers = head.partition("@")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise KwsbenchError(f"cannot read {text!r}: {name!r} is no name; write NAME[@LAYERS][:key=value,…]")
     if at and not re.fullmatch(r"[A-Za-z0-9._,-]+", layers):
         raise KwsbenchError(f"cannot read {text!r}: after @ come layers, as in {name}@9, {name}@1-4,6 or {name}@all")

@@ -2,7 +2,7 @@
 
     <cache>/frames/<key>/identity.json     what the key is the hash of, for people
     <cache>/frames/<key>/00007/lengths.npy int64 (items of the shard,), frames of each
-    <cache>/frames/<key>/00007/5.npy       float32 (frames, dims) of layer 5
+    <cache>/frames/<key>/00007/layer-5.npy float32 (frames, dims) of layer 5
     <cache>/frames/<key>/00007/seconds.npy what encoding it took
 
 The key pins the audio and the encoder (name, version, parameters, weights, numerics). A file is
@@ -91,7 +91,7 @@ class FrameStore:
 
     def note_seconds(self, shard: int, seconds: float) -> None:
         """Keep what encoding this shard took; layers that are added later add their time."""
-        with atomic_write(self._path(shard, "seconds")) as file:
+        with atomic_write(self.folder / f"{shard:05d}" / "seconds.npy") as file:
             np.save(file, np.array(self._seconds(shard) + seconds))
 
     @property
@@ -100,7 +100,7 @@ class FrameStore:
         return sum(self._seconds(shard) for shard in range(len(self.shards)))
 
     def _seconds(self, shard: int) -> float:
-        path = self._path(shard, "seconds")
+        path = self.folder / f"{shard:05d}" / "seconds.npy"
         return float(_open(path)) if path.exists() else 0.0
 
     def layer(self, name: str) -> StoredFrames:
@@ -111,7 +111,7 @@ class FrameStore:
         )
 
     def _path(self, shard: int, layer: str) -> Path:
-        return self.folder / f"{shard:05d}" / f"{layer}.npy"
+        return self.folder / f"{shard:05d}" / f"layer-{layer}.npy"
 
 
 @dataclass(frozen=True)
@@ -158,5 +158,7 @@ class StoredFrames:
 def _open(path: Path) -> npt.NDArray[Any]:
     try:
         return np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise KwsbenchError(f"{path} has gone; was the cache deleted? Run again to make it anew") from None
     except (ValueError, EOFError, OSError) as error:
         raise KwsbenchError(f"{path} is damaged ({error}); delete its folder and run again") from None

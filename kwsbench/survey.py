@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from importlib.metadata import version
+from typing import Any, NamedTuple
 
 from kwsbench import dataset as manifests
 from kwsbench import encoding, fitting, results
@@ -17,6 +18,9 @@ from kwsbench.spec import Spec, format_chain
 from kwsbench.store import fingerprint
 from kwsbench.trials import Trials, build
 from kwsbench.types import Dataset, Encoder, Progress, no_progress
+
+ALL_LAYERS = "all"
+"""The layer of a cell whose encoder could not be had, so that its layers are not known."""
 
 Asked = Mapping[str, Mapping[Chain, Sequence[Leaf]]]
 """layers as they were asked for → chain → leaves"""
@@ -47,6 +51,8 @@ class Searchable:
     audio_keys: list[str]
     audio_s: float
     audio_changes: dict[str, int]
+    audio_numerics: dict[str, str]
+    """the library that changed samples on the way, where any did"""
     scorer: Scorer
 
 
@@ -107,14 +113,22 @@ def survey(
     """Find every cell of the plan. recorded: fingerprint → whether it ended well. Prepares data only if told to."""
     jobs: list[Job] = []
     problems: list[str] = []
+    make = _Encoders(registry)
     for spec, encoders in plan.tree.items():
         try:
             data = open_dataset(spec, registry, prepare=prepare, progress=progress)
         except KwsbenchError as error:
             problems.append(f"{spec}: {error}")
             continue
-        jobs += [_job(data, encoder, asked, registry, recorded) for encoder, asked in encoders.items()]
-    return Survey(jobs, problems)
+        except Exception as error:  # noqa: BLE001 - a data set's plugin may raise anything; the others go on
+            problems.append(f"{spec}: {type(error).__name__}: {error}")
+            continue
+        for encoder, asked in encoders.items():
+            try:
+                jobs.append(_job(data, encoder, asked, make, recorded))
+            except KwsbenchError as error:
+                problems.append(f"{encoder}: {error}")
+    return Survey(jobs, list(dict.fromkeys(problems)))
 
 
 def open_dataset(spec: Spec, registry: Registry, *, prepare: bool, progress: Progress = no_progress) -> Searchable:
@@ -123,32 +137,63 @@ def open_dataset(spec: Spec, registry: Registry, *, prepare: bool, progress: Pro
     if not prepare and not source.prepared:
         raise KwsbenchError(f"not prepared yet; run kwsbench datasets {spec} --prepare")
     loaded = source.load(progress)
-    dataset = replace(loaded, clips=tuple(sorted(loaded.clips, key=lambda clip: clip.split == "heldout")))
+    # One order, whatever that of the table: controls that draw by place, and thinned fits, depend on it.
+    dataset = replace(loaded, clips=tuple(sorted(loaded.clips, key=lambda clip: (clip.split == "heldout", clip.id))))
     digests = manifests.file_digests(dataset.clips, progress)
+    manifests.check_copies(dataset, digests)
     trials = build(dataset.clips, name=dataset.name)
     seconds, changes = encoding.survey_audio([clip for clip in dataset.clips if clip.split == "search"])
     keys = [manifests.audio_key(clip, digests[clip.path]) for clip in dataset.clips]
     digest = manifests.digest(dataset.clips, digests)
-    return Searchable(dataset, trials, digest, keys, seconds, changes, Scorer(trials))
+    numerics = {"soxr": version("soxr")} if any(change.startswith("resampled") for change in changes) else {}
+    return Searchable(dataset, trials, digest, keys, seconds, changes, numerics, Scorer(trials))
 
 
-def _job(data: Searchable, encoder: Spec, asked: Asked, registry: Registry, recorded: Mapping[str, bool]) -> Job:
-    error, described, languages, layers = None, {"name": str(encoder)}, (), asked
-    try:
-        made: Encoder = registry.create("encoders", encoder)
-        layers = layer_plan(asked, encoder, list(made.layers))
-        described = encoding.describe(made, encoder, registry)
-        languages = tuple(getattr(made, "languages", ()))
-    except Exception as caught:  # noqa: BLE001 - one encoder that cannot be had must not stop the others
-        error = caught
+class _Description(NamedTuple):
+    """What a survey needs to know of an encoder, so that the encoder itself need not be kept."""
+
+    described: Mapping[str, Any]
+    layers: list[str]
+    languages: tuple[str, ...]
+    error: Exception | None = None
+
+
+class _Encoders:
+    """Each encoder is made once for all data sets, asked what it is, and let go."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.known: dict[Spec, _Description] = {}
+
+    def describe(self, spec: Spec) -> _Description:
+        """What the encoder says of itself, or why it cannot be had."""
+        if spec not in self.known:
+            try:
+                encoder: Encoder = self.registry.create("encoders", spec)
+                encoding.check_layers(encoder, spec)
+                described = encoding.describe(encoder, spec, self.registry)
+                languages = tuple(getattr(encoder, "languages", ()))
+                self.known[spec] = _Description(described, list(encoder.layers), languages)
+            except Exception as error:  # noqa: BLE001 - one encoder that cannot be had must not stop the others
+                self.known[spec] = _Description({"name": str(spec)}, [], (), error)
+        return self.known[spec]
+
+
+def _job(data: Searchable, encoder: Spec, asked: Asked, encoders: _Encoders, recorded: Mapping[str, bool]) -> Job:
+    found = encoders.describe(encoder)
+    layers: Asked
+    if found.error:
+        layers = {ALL_LAYERS: {chain: leaves for chains in asked.values() for chain, leaves in chains.items()}}
+    else:
+        layers = layer_plan(asked, encoder, found.layers)
     cells: dict[str, dict[Chain, list[Cell]]] = {}
     for layer, chains in layers.items():
         for chain, leaves in chains.items():
             for leaf in leaves:
-                cell = _cell(data, (encoder, described, layer or "all"), chain, leaf, registry)
+                cell = _cell(data, (encoder, found.described, layer), chain, leaf, encoders.registry)
                 state = {True: "recorded", False: "failed before", None: "to do"}[recorded.get(cell.fingerprint)]
                 cells.setdefault(layer, {}).setdefault(chain, []).append(replace(cell, state=state))
-    return Job(data, encoder, described, languages, cells, error)
+    return Job(data, encoder, found.described, found.languages, cells, found.error)
 
 
 def _cell(
@@ -157,7 +202,7 @@ def _cell(
     spec, described, layer = encoder
     identity = {
         "scoring": results.SCORING,
-        "dataset": {"name": data.dataset.name, "digest": data.digest},
+        "dataset": {"name": data.dataset.name, "digest": data.digest, "language": data.dataset.language},
         "encoder": described,
         "layer": layer,
         "transform": [
@@ -167,7 +212,7 @@ def _cell(
         "distance": _pin(registry, "distances", leaf.distance),
         "matcher": _pin(registry, "matchers", leaf.matcher),
         "protocol": {"query": "cut", "ties": "expected value"},
-        "numerics": {"frames": "float32", "fit_frames": fitting.FIT_FRAMES},
+        "numerics": {"frames": "float32", "fit_frames": fitting.FIT_FRAMES, **data.audio_numerics},
     }
     combination = Combination(
         dataset=data.dataset.name,
@@ -182,5 +227,9 @@ def _cell(
 
 def _pin(registry: Registry, kind: str, spec: Spec) -> dict[str, Any]:
     plugin = registry.find(kind, spec.name)
-    params = {key: str(value) for key, value in plugin.resolved(spec.params).items()}
-    return {"name": spec.name, "owner": plugin.owner, "version": plugin.version, "params": params}
+    return {
+        "name": spec.name,
+        "owner": plugin.owner,
+        "version": plugin.version,
+        "params": plugin.pinned(spec.params),
+    }

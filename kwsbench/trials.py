@@ -122,16 +122,21 @@ def build(clips: Sequence[Clip], *, name: str) -> Trials:
     positives = {keyword: {search[at] for at in found} for keyword, found in occurrences(searched, keywords).items()}
     candidates = [index for index in search if clips[index].keyword]
     queries = [query for query in candidates if _has_target(clips, query, positives)]
-    crossed = any(len({clips[index].speaker for index in found}) > 1 for found in positives.values())
-    if not queries or not crossed:
-        raise KwsbenchError(f"{name}: no keyword is said by two speakers, so nothing can be searched across speakers")
-    return Trials(
+    trials = Trials(
         clips,
         np.array(queries, np.int64),
         np.array(search, np.int64),
         positives,
         len(candidates) - len(queries),
     )
+    across = [trials.labels(condition) for condition in CONDITIONS if condition.relation == "across"]
+    for label, what in (
+        (POSITIVE, "no keyword is said by two speakers, so nothing can be searched across speakers"),
+        (NEGATIVE, "every utterance holds every keyword, so there is nothing to be told apart"),
+    ):
+        if not any((labels == label).any() for labels in across):
+            raise KwsbenchError(f"{name}: {what}")
+    return trials
 
 
 def _has_target(clips: Sequence[Clip], query: int, positives: Mapping[str, set[int]]) -> bool:

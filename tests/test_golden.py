@@ -33,7 +33,7 @@ def test_mfcc_on_digits_equals_librosa_scipy_and_sklearn(shared, run_cli, tmp_pa
     chosen = ("--encoder", "mfcc", "--transform", chain, "--distance", distance)
     code, _, err = run_cli("run", "--dataset", digits, *chosen, "--board", board)
     assert code == 0, err
-    (record,) = results.load_all(board / "results")
+    (record,) = results.load_all(board)
 
     encoder = plugins.load().create("encoders", parse("mfcc"))
     frames = [encoder.encode(audio.read(path).samples, ["0"])["0"].astype(np.float64) for path in paths]
@@ -79,7 +79,7 @@ def test_shuffled_labels_give_chance(shared, run_cli, tmp_path):
     digits = f"manifest:path={tmp_path / 'fsdd'}"
     code, _, err = run_cli("run", "--dataset", digits, "--encoder", "mfcc", *chains, "--board", board)
     assert code == 0, err
-    for record in results.load_all(board / "results"):
+    for record in results.load_all(board):
         found = record.metric("map")
         # 120 queries with 10 positives among 100: the mean AP under random order has a deviation of about
         # 0.06 / sqrt(120), widened by keywords that share utterances; 5 of the plain ones is 0.03.

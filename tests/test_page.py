@@ -119,7 +119,7 @@ def test_figures_are_those_of_the_rows_and_records(board):
         for name, found in line["of"].items():
             for metric, (value, low, high, chance) in found.items():
                 assert Estimate(value=value, low=low, high=high, chance=chance) == row.metrics[name][metric]
-    records = [r for r in results.load_all(board / "results") if r.combination.dataset == "prompts/fr"]
+    records = [r for r in results.load_all(board) if r.combination.dataset == "prompts/fr"]
     assert len(shown["cells"]) == len(records)
     for cell, made in zip(shown["cells"], records, strict=True):
         encoder, transform, distance, matcher, layer = cell["name"]

@@ -91,7 +91,7 @@ def arguments(archive, plugin, board, *more):
 def scores(board):
     """All that a record says but costs and provenance, by fingerprint."""
     found = {}
-    for record in results.load_all(board / "results"):
+    for record in results.load_all(board):
         found[record.fingerprint] = (str(record.combination), record.conditions, record.isotropy, record.error)
     return found
 
@@ -103,7 +103,7 @@ def test_a_grid_end_to_end(run_cli, archive, plugin, tmp_path):
     code, out, err = run_cli(*arguments(archive, plugin, board, *grid))
     assert (code, out) == (0, ""), err
     assert "12 cells scored, 0 were recorded already" in err
-    record = next(r for r in results.load_all(board / "results") if "center" in r.combination.transform)
+    record = next(r for r in results.load_all(board) if "center" in r.combination.transform)
     assert record.data.queries == 6
     assert record.data.query_material == {"other_recordings": 6, "source_recording": 0, "itself": 0}
     assert set(record.conditions) == {"across/isolated", "across/inside", "within/inside"}
@@ -178,7 +178,7 @@ def test_an_encoder_that_fails_is_a_record_and_the_others_go_on(run_cli, archive
     code, _, err = run_cli(*arguments(archive, plugin, board, *grid))
     assert code == 1
     assert message in err
-    failed, good = sorted(results.load_all(board / "results"), key=lambda r: r.error is None)
+    failed, good = sorted(results.load_all(board), key=lambda r: r.error is None)
     assert message in failed.error
     assert good.conditions
     assert ("traceback" in failed.provenance) == (fail_on == "raise")
@@ -191,7 +191,7 @@ def test_one_bad_distance_does_not_spoil_its_tile(run_cli, archive, plugin, tmp_
     )
     assert code == 1
     assert "failed: 1 cell: ZeroDivisionError: no distance" in err
-    by_distance = {r.combination.distance: r.error for r in results.load_all(board / "results")}
+    by_distance = {r.combination.distance: r.error for r in results.load_all(board)}
     assert by_distance == {"bad": "ZeroDivisionError: no distance", "cosine": None}
     code, out, _ = run_cli("leaderboard", board, "--view", "all")
     assert code == 0
@@ -238,7 +238,7 @@ def test_too_short_silent_stereo_and_8_khz_clips_are_counted_and_stay_in_the_tri
     code, _, err = run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0", "--encoder", "mfcc",
                                       "--transform", "none", "--transform", "standardize:scope=utterance"))  # fmt: skip
     assert code == 0, err
-    for record in results.load_all(board / "results"):
+    for record in results.load_all(board):
         assert record.data.too_short == 1
         assert record.data.audio == {"averaged 2 channels": 1, "resampled from 8000 Hz": 1}
         assert record.data.queries == 6

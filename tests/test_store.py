@@ -63,7 +63,7 @@ def test_layers_that_are_missing_are_named(tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     store = FrameStore.open(tmp_path, {}, 2)
     fill(store, "1", [np.ones((2000, 3), np.float32)] * 2)
-    path = next(store.folder.glob("*/1.npy"))
+    path = next(store.folder.glob("*/layer-1.npy"))
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(KwsbenchError, match=r"is damaged .*; delete its folder and run again"):
         store.layer("1")

@@ -25,10 +25,10 @@ class ManifestFolder:
 
     def load(self, progress: Progress = no_progress) -> Dataset:
         """Read the table, named after its folder. Raises KwsbenchError at the first problem unless told to skip."""
-        name = find_manifest(self.path).resolve().parent.name
+        name = find_manifest(self.path.expanduser()).resolve().parent.name
         progress(f"reading {name}", 0, 1)
         return read_manifest(
-            self.path, name=f"manifest/{name}", language=self.language, skip_problems=self.skip_problems
+            self.path, name=f"manifest/{name}", language=self.language.lower(), skip_problems=self.skip_problems
         )
 
 

@@ -164,7 +164,7 @@ def write_manifest(path: Path, clips: Iterable[Labelled]) -> None:
             rows.writerow(
                 (
                     clip.id, f"{clip.id}.flac", clip.speaker, clip.id,
-                    clip.keyword, clip.transcript, " ".join(clip.maybe), split,
+                    clip.keyword, clip.transcript, ";".join(clip.maybe), split,
                 )
             )  # fmt: skip
 
