@@ -42,7 +42,7 @@ class Memory(click.ParamType[int]):
         """Bytes."""
         if isinstance(value, int):
             return value
-        found = re.fullmatch(r"([0-9.]+)\s*([KMG]?)i?B?", value.strip(), flags=re.IGNORECASE)
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMG]?)i?B?", value.strip(), flags=re.IGNORECASE)
         if not found:
             self.fail(f"{value!r} is no size; write it as 2GB or 500MB", param, ctx)
         return int(float(found[1]) * SIZES[found[2].upper()])
@@ -81,7 +81,7 @@ def run(
     Every combination is one record in BOARD/results. What is recorded is not done again, so a run
     may be stopped at any time and started again.
     """
-    from kwsbench import plan, results
+    from kwsbench import plan
     from kwsbench.survey import survey
 
     registry = plugins.load(files)
@@ -91,7 +91,7 @@ def run(
     if not dry_run:
         (board / "results").mkdir(parents=True, exist_ok=True)  # a place that cannot be written is found out first
     planned = plan.build(asked, axes, registry)
-    recorded = {r.fingerprint: r.error is None for r in results.load_all(board)}
+    recorded = recorded_cells(board)
     with progress_bars() as progress:
         surveyed = survey(planned, registry, recorded, prepare=not dry_run, progress=progress)
         states = Counter(cell.state for cell in surveyed.cells)
@@ -120,6 +120,13 @@ def run(
         say(f"{work.done - len(failures)} cells scored, {states['recorded']} were recorded already; see: "
             f"kwsbench leaderboard {board}")  # fmt: skip
     sys.exit(1 if failures or surveyed.problems else 0)
+
+
+def recorded_cells(board: Path) -> dict[str, bool]:
+    """The fingerprints on a board, and whether each ended well."""
+    from kwsbench import results
+
+    return {record.fingerprint: record.error is None for record in results.load_all(board)}
 
 
 @cli.command()

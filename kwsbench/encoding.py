@@ -27,7 +27,7 @@ def describe(encoder: Encoder, spec: Spec, registry: Registry) -> dict[str, Any]
     plugin = registry.find("encoders", spec.name)
     return {
         "name": spec.name,
-        "owner": plugin.owner,
+        "owner": plugin.maker,
         "version": plugin.version,
         "params": plugin.pinned(spec.params),
         "provenance": {str(key): str(value) for key, value in getattr(encoder, "provenance", {}).items()},

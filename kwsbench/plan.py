@@ -129,6 +129,8 @@ def layer_plan(
 def datasets(registry: Registry, texts: Iterable[str]) -> Iterator[Spec]:
     """The data sets that names stand for: ``prompts`` is all of ``prompts/fr``, ``prompts/it``, …"""
     for text in texts:
+        if text.startswith((".", "/", "~")):
+            raise KwsbenchError(f"{text!r} is a path; the data set of a folder is manifest:path={text}")
         spec = parse(text)
         known = registry.plugins["datasets"]
         group = [name for name in sorted(known) if name.startswith(f"{spec.name}/")]

@@ -61,6 +61,11 @@ class Plugin:
         return found | dict(self.defaults)
 
     @property
+    def maker(self) -> str:
+        """The owner as a fingerprint names it: a file without its folder, so that it may be moved."""
+        return Path(self.owner).name
+
+    @property
     def signature(self) -> str:
         """The parameters as they are written: ``kind=zca, eps=0.001``; ``path=…`` must be given."""
         return ", ".join(
@@ -164,7 +169,7 @@ def load(files: Sequence[Path] = ()) -> Registry:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
         module = _import_file(path, digest)
         try:
-            _add(registry, module, path.name, digest)
+            _add(registry, module, str(path), digest)
         except KwsbenchError:
             raise
         except Exception as error:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from kwsbench import stats
 from kwsbench.errors import KwsbenchError
 from kwsbench.results import Combination, ConditionResult, Estimate, Isotropy, PerKeyword, Result, number
-from kwsbench.scoring import BOOTSTRAP_SEED
+from kwsbench.scoring import BOOTSTRAP_SEED, defined_mean
 
 HEADLINE = "across/isolated"
 MEANS = ("map", "p@1", "p@10", "p@n", "auc")
@@ -192,7 +192,7 @@ def _cross(
     intervals = stats.cluster_bootstraps(repeated, codes, rng=np.random.default_rng(BOOTSTRAP_SEED))
     estimates = {
         metric: Estimate(
-            value=number(float(np.nanmean(repeated[:, at]))),
+            value=number(defined_mean(repeated[:, at])),
             low=number(interval.low),
             high=number(interval.high),
             chance=chosen_on_false.metrics[metric].chance,

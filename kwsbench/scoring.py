@@ -61,7 +61,7 @@ class Scorer:
         rng = np.random.default_rng(BOOTSTRAP_SEED)
         intervals = stats.cluster_bootstraps(columns, prepared.codes, rng=rng)
         estimates = {
-            METRICS[name]: _estimate(_mean(rows[name]), interval, _mean(prepared.chance[name]))
+            METRICS[name]: _estimate(defined_mean(rows[name]), interval, defined_mean(prepared.chance[name]))
             for name, interval in zip(METRICS, intervals, strict=True)
         }
         equal_error = metrics.eer(scores, prepared.labels)
@@ -94,5 +94,6 @@ def _estimate(value: float, interval: stats.Interval, chance: float) -> Estimate
     return Estimate(value=number(value), low=number(interval.low), high=number(interval.high), chance=number(chance))
 
 
-def _mean(values: npt.NDArray[np.float64]) -> float:
+def defined_mean(values: npt.NDArray[np.float64]) -> float:
+    """The mean of the values that are defined; NaN when none is."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

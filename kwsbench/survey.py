@@ -229,7 +229,7 @@ def _pin(registry: Registry, kind: str, spec: Spec) -> dict[str, Any]:
     plugin = registry.find(kind, spec.name)
     return {
         "name": spec.name,
-        "owner": plugin.owner,
+        "owner": plugin.maker,
         "version": plugin.version,
         "params": plugin.pinned(spec.params),
     }

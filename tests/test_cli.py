@@ -25,6 +25,9 @@ from tests.test_plugins import ENCODER
         (["run", "--memory", "lots"], "'lots' is no size; write it as 2GB or 500MB"),
         (["leaderboard", "no board"], "error: no board: no records in no board/results; run kwsbench run …"),
         (["plugins", "encoder"], "error: unknown kind of plugin 'encoder'. Did you mean 'encoders'?"),
+        (["run", "--dataset", "./mine", "--encoder", "mfcc"],
+         "error: './mine' is a path; the data set of a folder is manifest:path=./mine"),
+        (["run", "--memory", "0..5GB"], "'0..5GB' is no size"),
         (["show", "nothing.json"], "error: no record nothing.json"),
         (["datasets", "/nowhere/at/all"], "error: cannot read '/nowhere/at/all'"),
     ],
@@ -80,7 +83,7 @@ def test_layers_are_chosen_by_name_and_range(run_cli, archive, tmp_path, asked, 
         assert (code, len(out.splitlines())) == (0, layers), err
     else:
         code, _, err = run_cli(*arguments)
-        assert code == 1
+        assert code == 2
         assert layers in err
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("datasets/*/*.md"), *ROOT.glob("plugins/nano/*.md"),
-             *ROOT.glob("leaderboards/*/*.md"), *ROOT.glob("benchmarks/*.md")]  # fmt: skip
+FOLDERS = (".", "docs", "datasets/*", "plugins/nano", "leaderboards/prompts", "benchmarks")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.md"))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

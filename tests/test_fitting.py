@@ -15,7 +15,7 @@ REGISTRY = plugins.load()
 def make(tmp_path, speakers="aabbb", *, heldout=0, dims=3, seed=0):
     """Clips of one word by these speakers, with random frames around a mean of each speaker's own."""
     rng = np.random.default_rng(seed)
-    clips = [Clip(str(i), Path("x"), s, str(i), "ma", "ma") for i, s in enumerate(speakers)]
+    clips = [Clip(str(i), Path("x"), s, str(i), w, w) for i, (s, w) in enumerate(zip(speakers, "mkmkm", strict=True))]
     clips += [Clip(f"h{i}", Path("x"), "h", f"h{i}", split="heldout") for i in range(heldout)]
     made = [
         (rng.standard_normal((rng.integers(2, 6), dims)) + 10 * ord(clip.speaker)).astype(np.float32) for clip in clips
@@ -56,7 +56,7 @@ def test_a_chain_is_fitted_link_by_link(tmp_path):
 def test_labels_and_queries_do_not_change_what_is_fitted(tmp_path):
     """Other keywords on the same clips: the corrected frames must stay as they are."""
     frames, built, _ = make(tmp_path)
-    shuffled = [Clip(c.id, c.path, c.speaker, c.recording, "ko", "ko") for c in built.clips[:4]] + list(built.clips[4:])
+    shuffled = [Clip(c.id, c.path, c.speaker, c.recording, w, w) for c, w in zip(built.clips, "mmmok", strict=True)]
     other = trials.build(shuffled, name="y")
     assert list(other.queries) != list(built.queries)
     chain = parse_chain("standardize:scope=speaker+whiten")
@@ -99,10 +99,13 @@ def test_the_material_of_queries_is_counted():
 def test_utterances_without_frames_stay_empty_and_keep_their_place(tmp_path):
     store = FrameStore.open(tmp_path, {}, 3)
     store.write(0, "0", [np.ones((2, 3), np.float32), None, np.zeros((1, 3), np.float32)])
-    clips = [Clip(str(i), Path("x"), s, str(i), "ma", "ma") for i, s in enumerate("aab")]
+    clips = [
+        Clip(str(i), Path("x"), s, str(i), w, w) for i, (s, w) in enumerate(zip("aab", ["m", "k", "m"], strict=True))
+    ]
     fitted = fitting.fit(store.layer("0"), trials.build(clips, name="x"), parse_chain("whiten:kind=pca,k=2"), REGISTRY)
     assert fitted.utterances().read(0, 3).lengths.tolist() == [2, 0, 1]
     assert fitted.queries().values.shape == (3, 2)
+    assert fitted.utterances().read(1, 2).values.shape == (0, 2)  # alone, it still has the width of the others
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_half_a_plugin_registers_nothing(tmp_path):
         "@kwsbench.hookimpl\ndef register_transforms(register):\n    register('center', T)\n"
     )
     registry = plugins.load()
-    module = plugins._import_file(write(tmp_path, text))  # noqa: SLF001
+    module = plugins._import_file(write(tmp_path, text), "0")  # noqa: SLF001
     with pytest.raises(PluginError, match="transform 'center' is registered twice"):
         plugins._add(registry, module, "mine", "1")  # noqa: SLF001
     assert "loudness" not in registry.plugins["encoders"]

@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 
@@ -75,6 +76,30 @@ def test_the_interval_of_a_mixed_row_is_that_of_its_own_figures():
     found = row.estimate()
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-5)
     assert row.estimate("eer") is None
+
+
+def test_a_keyword_is_in_the_same_half_under_every_condition():
+    """Layers of pure noise that favour one half when isolated: inside, without one keyword, gains nothing."""
+    rng = np.random.default_rng(5)
+    made = []
+    for layer in range(40):
+        aps = rng.random(12)
+        full = record(layer=str(layer), aps=aps)
+        found = full.conditions["across/isolated"]
+        table = found.per_keyword
+        # Inside, each keyword does as isolated: whoever is scored on the half it was chosen on gains there, too.
+        inside = msgspec.structs.replace(
+            found,
+            per_keyword=PerKeyword(
+                keyword=table.keyword[1:],
+                queries=table.queries[1:],
+                metrics={name: column[1:] for name, column in table.metrics.items()},
+            ),
+        )
+        made.append(msgspec.structs.replace(full, conditions={**full.conditions, "across/inside": inside}))
+    (row,) = ranking.rows(made, ranking.by_configuration)
+    isolated, inside = (row.per_keyword[f"across/{kind}"] for kind in ("isolated", "inside"))
+    assert isolated.metrics["map"][1:] == inside.metrics["map"]
 
 
 def test_failed_cells_are_rows_at_the_end():

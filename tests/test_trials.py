@@ -60,10 +60,11 @@ def test_clips_of_the_querys_own_recording_are_never_searched():
         clip("q", "ana", "ma", recording="tape"),
         clip("same tape", "ben", "ma", recording="tape"),
         clip("other", "ben", "ma"),
+        clip("another", "ben", "ko"),
     ]
     built = trials.build(clips, name="tape")
     labels = sum((built.labels(condition) != NO_TRIAL).astype(int) for condition in CONDITIONS)
-    assert labels[0].tolist() == [0, 0, 1]
+    assert labels[0].tolist() == [0, 0, 1, 1]
 
 
 def test_held_out_clips_are_neither_queries_nor_utterances():
@@ -82,6 +83,17 @@ def test_phrases_are_found_as_words_in_a_row():
     ]
     labels = trials.build(clips, name="x").labels(Condition("across", "inside"))
     assert labels[0].tolist() == [NO_TRIAL, POSITIVE, NEGATIVE, NEGATIVE]
+
+
+def test_a_search_that_cannot_fail_is_refused():
+    with pytest.raises(KwsbenchError, match="mine: every utterance holds every keyword"):
+        trials.build([clip("a", "ana", "ma"), clip("b", "ben", "ma")], name="mine")
+
+
+def test_a_phrase_is_said_by_a_clip_of_it_that_has_no_transcript():
+    clips = [clip("a", "ana", "morning"), Clip("b", Path("x"), "ben", "b", "good morning"), clip("c", "ben", "night")]
+    labels = trials.build(clips, name="x").labels(Condition("across", "isolated"))
+    assert labels[0].tolist() == [NO_TRIAL, POSITIVE, NEGATIVE]
 
 
 def test_nobody_else_says_it():
