@@ -6,17 +6,20 @@ BIN := $(VENV)/bin
 # Installed first and pinned: whatever pulls in torch later would take its largest build.
 TORCH ?= torch==2.13.0
 BOARD ?= leaderboards/mine
+RUN ?= leaderboards/prompts/run.toml
+# More options of `kwsbench run`: make leaderboard OPTIONS="--dataset prompts/it --encoder mfcc"
+OPTIONS ?=
 READY := $(VENV)/.ready
 
 .PHONY: leaderboard test check setup bench format
 
 leaderboard: setup
-	$(BIN)/kwsbench run leaderboards/prompts/run.toml --board $(BOARD)
+	$(BIN)/kwsbench run $(RUN) --board $(BOARD) $(OPTIONS)
 	$(BIN)/kwsbench leaderboard $(BOARD) --write
 	$(BIN)/kwsbench leaderboard $(BOARD)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 check: setup
 	$(BIN)/ruff check

@@ -88,7 +88,7 @@ def _specs(name: str, registry: Registry) -> list[Spec]:
 def _is_folder(name: str, registry: Registry) -> bool:
     """A folder or table of the user's own; a registered name comes first, whatever lies in the working folder."""
     registered = any(known.partition("/")[0] == name.partition(":")[0] for known in registry.plugins["datasets"])
-    return not registered and Path(name).expanduser().exists()
+    return not registered and (name.startswith((".", "/", "~")) or Path(name).exists())
 
 
 def _describe(data: Searchable) -> Iterator[str]:

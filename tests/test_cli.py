@@ -29,7 +29,7 @@ from tests.test_plugins import ENCODER
          "error: './mine' is a path; the data set of a folder is manifest:path=./mine"),
         (["run", "--memory", "0..5GB"], "'0..5GB' is no size"),
         (["show", "nothing.json"], "error: no record nothing.json"),
-        (["datasets", "/nowhere/at/all"], "error: cannot read '/nowhere/at/all'"),
+        (["datasets", "/nowhere/at/all"], "error: /nowhere/at/all: no such manifest or folder"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_that_says_what_to_do(run_cli, arguments, message):
