@@ -29,6 +29,12 @@ class UnknownName(KwsbenchError):
         super().__init__(f"unknown {what} {name!r}. {did_you_mean(name, known)}")
 
 
+def one_line(error: BaseException) -> str:
+    """An exception in a line: ours as they are worded, others with their type."""
+    text = str(error).strip().partition("\n")[0]
+    return text if isinstance(error, KwsbenchError) else f"{type(error).__name__}: {text}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The closest known names as a question, else all of them as a list."""
     known = list(known)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pluggy
 
 from kwsbench import hookspecs
-from kwsbench.errors import KwsbenchError, PluginError, UnknownName, did_you_mean
+from kwsbench.errors import KwsbenchError, PluginError, UnknownName, did_you_mean, one_line
 from kwsbench.spec import NAME, Spec
 
 KINDS = ("encoders", "transforms", "distances", "matchers", "datasets")
@@ -164,7 +164,7 @@ def load(files: Sequence[Path] = ()) -> Registry:
         try:
             _add(registry, point.load(), owner, version)
         except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises must not take the others down
-            registry.broken[f"{owner}: {point.name}"] = _one_line(error)
+            registry.broken[f"{owner}: {point.name}"] = one_line(error)
     for path in files:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
         module = _import_file(path, digest)
@@ -173,7 +173,7 @@ def load(files: Sequence[Path] = ()) -> Registry:
         except KwsbenchError:
             raise
         except Exception as error:
-            raise PluginError(f"{path} could not be registered: {_one_line(error)}") from error
+            raise PluginError(f"{path} could not be registered: {one_line(error)}") from error
     return registry
 
 
@@ -239,17 +239,12 @@ def _import_file(path: Path, digest: str) -> types.ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{path} could not be imported: {_one_line(error)}") from error
+        raise PluginError(f"{path} could not be imported: {one_line(error)}") from error
     return module
 
 
 def _write(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return text if isinstance(error, KwsbenchError) else f"{type(error).__name__}: {text}"
 
 
 def _convert(text: str, hint: Any, where: str) -> Any:

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from kwsbench import encoding, engine, fitting, isotropy, results
-from kwsbench.errors import KwsbenchError
+from kwsbench.errors import KwsbenchError, one_line
 from kwsbench.plan import Chain
 from kwsbench.plugins import Registry
 from kwsbench.provenance import peak_memory_mb, provenance
@@ -183,9 +183,8 @@ class Run:
     def _fail(self, cells: Sequence[Cell], error: Exception) -> None:
         """A mistake that the user can mend is recorded in a line, anything else with its traceback."""
         notes: dict[str, Any] = provenance()
-        message = str(error)
+        message = one_line(error)
         if not isinstance(error, KwsbenchError):
-            message = f"{type(error).__name__}: {error}"
             notes = {**notes, "traceback": traceback.format_exception(error)}
         for cell in cells:
             self.failures.append((cell.combination, message))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kwsbench import dataset as manifests
 from kwsbench import encoding, fitting, results
-from kwsbench.errors import KwsbenchError
+from kwsbench.errors import KwsbenchError, one_line
 from kwsbench.plan import Chain, Leaf, Plan, layer_plan
 from kwsbench.plugins import Registry
 from kwsbench.results import Combination
@@ -117,11 +117,8 @@ def survey(
     for spec, encoders in plan.tree.items():
         try:
             data = open_dataset(spec, registry, prepare=prepare, progress=progress)
-        except KwsbenchError as error:
-            problems.append(f"{spec}: {error}")
-            continue
         except Exception as error:  # noqa: BLE001 - a data set's plugin may raise anything; the others go on
-            problems.append(f"{spec}: {type(error).__name__}: {error}")
+            problems.append(f"{spec}: {one_line(error)}")
             continue
         for encoder, asked in encoders.items():
             try:

@@ -13,13 +13,14 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import kwsbench
-from kwsbench.errors import KwsbenchError, TooShort
+from kwsbench.errors import KwsbenchError, TooShort, one_line
 from kwsbench.types import SAMPLE_RATE_HZ
+from kwsbench_plugins.checkpoints import KNOWN, Known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,106 +30,6 @@ if TYPE_CHECKING:
 
 # Convolutions over the raw waveform, then transformer blocks: frames follow from the config's kernels and strides.
 FAMILY = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
-
-_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-_LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
-
-_ENGLISH = "en"
-
-# MLS, Common Voice (36 languages) and BABEL as of 2020: github.com/facebookresearch/fairseq, examples/wav2vec/xlsr.
-_XLSR_53 = (
-    "ar as bn br ceb cnh cv cy de dv en eo es et eu fa fr ga ht ia id it ja ka kab kk kmr ky lo lv mn nl pl ps pt ru "
-    "rw sah sl sv sw ta tl tpi tr tt vi yue zh zu"
-)
-
-# The model card of facebook/wav2vec2-xls-r-300m, its "kb" and "tp" read as kab and tpi, its unknown "lm" left out.
-_XLS_R_128 = (
-    "ab af am ar as az ba be bg bn bo br bs ca ceb cnh cs cv cy da de dv el en eo es et eu fa fi fo fr fy ga gl gn gu "
-    "gv ha haw he hi hr hsb ht hu hy ia id is it ja jv ka kab kk km kn ko ku ky la lg ln lo lt lv mg mi mk ml mn mr ms "
-    "mt my ne nl nn no oc or pa pl ps pt rm ro ru rw sa sah sco sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tpi "
-    "tr tt uk ur uz vi vot war yi yo yue zh zu"
-)
-
-
-class Known(NamedTuple):
-    """A published checkpoint: where it is, what it heard, and its architecture, for an untrained control."""
-
-    name: str
-    checkpoint: str
-    revision: str
-    languages: str
-    model_type: str
-    config: Mapping[str, Any]
-    normalize: bool = True
-
-
-KNOWN = (
-    Known(
-        "wav2vec2-base",
-        "facebook/wav2vec2-base",
-        "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
-        _ENGLISH,
-        "wav2vec2",
-        {},
-    ),
-    Known(
-        "wav2vec2-large",
-        "facebook/wav2vec2-large",
-        "312b2410566b698c7a649068d413b2067848bd75",
-        _ENGLISH,
-        "wav2vec2",
-        _LARGE,
-    ),
-    Known(
-        "xlsr-53",
-        "facebook/wav2vec2-large-xlsr-53",
-        "c3f9d884181a224a6ac87bf8885c84d1cff3384f",
-        _XLSR_53,
-        "wav2vec2",
-        _LARGE | _LAYER_NORM | {"conv_bias": True},
-    ),
-    Known(
-        "xls-r-300m",
-        "facebook/wav2vec2-xls-r-300m",
-        "1a640f32ac3e39899438a2931f9924c02f080a54",
-        _XLS_R_128,
-        "wav2vec2",
-        _LARGE | _LAYER_NORM | {"conv_bias": True},
-    ),
-    Known(
-        "hubert-base",
-        "facebook/hubert-base-ls960",
-        "dba3bb02fda4248b6e082697eee756de8fe8aa8a",
-        _ENGLISH,
-        "hubert",
-        {},
-    ),
-    Known(
-        "hubert-large",
-        "facebook/hubert-large-ls960-ft",
-        "ece5fabbf034c1073acae96d5401b25be96709d8",
-        _ENGLISH,
-        "hubert",
-        _LARGE | _LAYER_NORM | {"conv_bias": True},
-    ),
-    Known(
-        "wavlm-base-plus",
-        "microsoft/wavlm-base-plus",
-        "4c66d4806a428f2e922ccfa1a962776e232d487b",
-        _ENGLISH,
-        "wavlm",
-        {},
-        normalize=False,
-    ),
-    Known(
-        "wavlm-large",
-        "microsoft/wavlm-large",
-        "c1423ed94bb01d80a3f5ce5bc39f6026a0f4828c",
-        _ENGLISH,
-        "wavlm",
-        _LARGE | _LAYER_NORM,
-    ),
-)
 
 
 class HfEncoder:
@@ -284,7 +185,7 @@ def from_directory(
             )
     except Exception as error:
         # safetensors, pickle and transformers each have their own exceptions for a damaged file.
-        raise KwsbenchError(f"{file}: weights cannot be read ({_first_line(error)}); fetch the file again") from error
+        raise KwsbenchError(f"{file}: weights cannot be read ({one_line(error)}); fetch the file again") from error
     _check_complete(file, model, info)
     provenance = {"weights": "pretrained", "weights sha256": _sha256(file)}
     return HfEncoder(model, normalize=normalize, provenance=provenance, languages=languages)
@@ -334,7 +235,7 @@ def fetch(checkpoint: str, revision: str, *, with_weights: bool) -> Path:
                         break
                     raise KwsbenchError(
                         f"{checkpoint}: not in the local cache, and the hub did not give it "
-                        f"({_first_line(error).partition('. ')[0]}); go online once, "
+                        f"({one_line(error).partition('. ')[0]}); go online once, "
                         "or download it elsewhere and give path=DIR"
                     ) from error
                 if (directory / "config.json").is_file() and (not more or any(directory.glob(more[0]))):
@@ -401,11 +302,6 @@ def _sha256(file: Path) -> str:
         with (file.parent / name).open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ CORE = ROOT / "kwsbench"
 LAYERS = [
     "errors paths",
     "types",
-    "hookspecs spec",
+    "hookspecs spec encoder_rules",
     "dtw metrics isotropy labels provenance console",
     "stats audio plugins store trials",
     "dataset engine encoding results",

@@ -18,8 +18,9 @@ from kwsbench.errors import KwsbenchError, TooShort
 from kwsbench.spec import parse
 from kwsbench.testing import check_encoder, check_plugin
 from kwsbench_plugins import hf as hf_plugin
+from kwsbench_plugins.checkpoints import KNOWN
 from kwsbench_plugins.fbank import Fbank
-from kwsbench_plugins.hf import KNOWN, HfEncoder, hf, standard_score
+from kwsbench_plugins.hf import HfEncoder, hf, standard_score
 from kwsbench_plugins.mfcc import Mfcc, add_deltas
 from kwsbench_plugins.nano import nano_hubert, nano_wav2vec2
 
