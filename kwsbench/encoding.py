@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from kwsbench.errors import KwsbenchError, PluginError, TooShort
 from kwsbench.plugins import Registry
 from kwsbench.spec import Spec
 from kwsbench.store import FrameStore
+from kwsbench.threads import one_torch_thread
 from kwsbench.types import SAMPLE_RATE_HZ, Clip, Encoder, Progress, Waveform, no_progress
 
 
@@ -84,7 +84,7 @@ def encode_missing(
     with one thread: faster than many threads on one clip, and the features do not depend on workers.
     """
     what = f"encoding {name}"
-    with _pool(workers if getattr(encoder, "concurrent", False) else 1) as pool, _one_torch_thread():
+    with _pool(workers if getattr(encoder, "concurrent", False) else 1) as pool, one_torch_thread():
         for shard, items in enumerate(store.shards):
             missing = store.missing(shard, layers)
             if missing:
@@ -115,21 +115,6 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Only where an encoder has imported torch: encoding must not import it for the others."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def survey_audio(clips: Sequence[Clip]) -> tuple[float, dict[str, int]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from kwsbench import dtw, plugins
 from kwsbench.errors import KwsbenchError, PluginError
 from kwsbench.spec import parse
+from kwsbench.threads import one_torch_thread
 from kwsbench.types import (
     Alignment,
     CostMatcher,
@@ -94,7 +94,7 @@ def score_grid(
             f"utterance {lengths.argmax()} has {lengths.max()} frames, expected < {dtw.MAX_FRAMES}; cut it"
         )
     run = _Run(queries, cells, len(lengths))
-    with _one_thread_each(), ThreadPoolExecutor(max(1, workers)) as pool:
+    with one_torch_thread(), ThreadPoolExecutor(max(1, workers)) as pool:
         for first, last in _blocks(lengths, memory_bytes // (queries.values.shape[1] * 8 + 16)):
             block = utterances.read(first, last)
             futures = [pool.submit(job) for job in run.jobs(block, first)]
@@ -297,14 +297,3 @@ def _no_scores(queries: int, utterances: int) -> Scores:
 
 def _name(thing: object) -> str:
     return thing.__name__ if isinstance(thing, type) else type(thing).__name__
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Torch on one thread: the jobs are the parallelism. Threads started inside take this setting."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,7 +12,7 @@ CORE = ROOT / "kwsbench"
 
 # A module may import what stands in a line above its own, and nothing else of the core.
 LAYERS = [
-    "errors paths",
+    "errors paths threads",
     "types",
     "hookspecs spec encoder_rules",
     "dtw metrics isotropy labels provenance console",
