@@ -36,20 +36,21 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
+def call(*arguments: object) -> tuple[int, str, str]:
+    """Run kwsbench with these arguments: (exit code, stdout, stderr). A bug raises, as it would for a user."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return code, out.getvalue(), err.getvalue()
+
+
 @pytest.fixture
 def run_cli(own_cache):
-    """Run kwsbench with these arguments: (exit code, stdout, stderr). A bug raises, as it would for a user."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                main([str(argument) for argument in arguments])
-            except SystemExit as end:
-                code = int(end.code or 0)
-        return code, out.getvalue(), err.getvalue()
-
-    return run
+    """``call``, with a cache of the test's own."""
+    return call
 
 
 @pytest.fixture

@@ -17,14 +17,32 @@ def test_links_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
-def test_every_row_of_results_in_the_readme_stands_in_the_boards_tables():
-    board = (ROOT / "leaderboards" / "prompts" / "README.md").read_text().splitlines()
+def test_every_figure_in_the_readme_stands_in_the_boards_tables():
+    """Row: `encoder` and its configuration; columns: languages. Each figure must stand in a row of that encoder."""
+    board = (ROOT / "leaderboards" / "prompts" / "README.md").read_text()
+    sections = dict(re.findall(r"### prompts/(\w+)\n(.*?)(?=\n### |\n<!--)", board, flags=re.DOTALL))
     text = (ROOT / "README.md").read_text()
-    section = text.partition("## What comes out")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("|") and not set(line) <= set("|-: ")]
+    header, _, *rows = re.findall(
+        r"^\|.*\|$", text.partition("## What comes out")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    languages = [{"French": "fr", "Italian": "it", "Spanish": "es"}[c.strip(" †")] for c in header.split("|")[2:-1]]
     assert len(rows) > 3
     for row in rows:
-        assert row in board
+        first, *figures = [cell.strip() for cell in row.strip("|").split("|")]
+        names = re.findall(r"`([^`]+)`", first)
+        for language, figure in zip(languages, figures, strict=True):
+            found = [line for line in sections[language].splitlines() if all(f"| {name}" in line for name in names)]
+            assert any(f"| {figure} " in line for line in found), (language, names, figure)
+
+
+def test_the_speeds_in_the_readme_are_those_of_the_benchmarks():
+    figures = re.findall(
+        r"\*\*([0-9.,]+)", (ROOT / "README.md").read_text().partition("## Speed")[2].partition("\n## ")[0]
+    )
+    assert figures
+    measured = (ROOT / "benchmarks" / "README.md").read_text()
+    for figure in figures:
+        assert re.search(rf"(?<![0-9.,]){re.escape(figure)}(?![0-9])", measured), figure
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/plugins.md"])

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from kwsbench import audio, plugins, results
 from kwsbench.spec import parse
+from tests.conftest import ROOT, call
 
 
 def take(shared, folder, digits, takes):
@@ -84,3 +85,23 @@ def test_shuffled_labels_give_chance(shared, run_cli, tmp_path):
         # 120 queries with 10 positives among 100: the mean AP under random order has a deviation of about
         # 0.06 / sqrt(120), widened by keywords that share utterances; 5 of the plain ones is 0.03.
         assert abs(found.value - found.chance) < 0.03
+
+
+def test_the_committed_board_is_reproduced(tmp_path):
+    """Anybody's run gives the figures that are committed: here the baseline, on people's voices."""
+    source = plugins.load().create("datasets", parse("prompts/it"))
+    if not source.prepared and not shutil.which("apt-get"):
+        pytest.skip("no apt-get here: the recordings come from Debian's packages")
+    cell = ("prompts/it", "mfcc", "standardize:scope=speaker", "cosine", "sdtw")
+    options = zip(("--dataset", "--encoder", "--transform", "--distance", "--matcher"), cell, strict=True)
+    code, _, err = call("run", *(part for option in options for part in option), "--board", tmp_path)
+    assert code == 0, err
+    (mine,) = results.load_all(tmp_path)
+    (committed,) = (r for r in results.load_all(ROOT / "leaderboards" / "prompts") if r.combination == mine.combination)
+    if mine.data.notes != committed.data.notes:
+        pytest.skip(f"this Debian has other versions of the packages: {mine.data.notes}")
+    assert mine.data.digest == committed.data.digest
+    for condition, found in committed.conditions.items():
+        for name, figure in found.metrics.items():
+            # Another processor rounds products otherwise; a pair of equal scores then moves one query's figure.
+            assert mine.conditions[condition].metrics[name].value == pytest.approx(figure.value, abs=2e-3)
