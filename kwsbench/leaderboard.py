@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from kwsbench import ranking, results
 from kwsbench.errors import KwsbenchError
-from kwsbench.ranking import HEADLINE, Row
+from kwsbench.ranking import Row
 from kwsbench.results import Estimate, Result
 from kwsbench.store import atomic_write
 
@@ -23,9 +23,6 @@ LEAST_FIRST = (
     *("MAP inside", "distance", "matcher", "chance"),
 )
 """The columns that a narrow terminal does without, in this order."""
-
-GAP_KEYWORDS = 5
-"""A gap needs at least so many keywords that are said both by others and by the same speaker again."""
 
 BEGIN, END = "<!-- tables: made by kwsbench leaderboard, do not edit -->", "<!-- end of tables -->"
 LEGEND = (
@@ -183,7 +180,8 @@ def _line(row: Row, rank: str, metric: str) -> dict[str, str]:
     }
     line |= {name.upper(): value(row.estimate(name)) for name in ("map", "p@1", "p@n", "auc", "eer") if name != metric}
     line[f"{metric.upper()} inside"] = interval(row.estimate(metric, "across/inside"))
-    line["gap"] = _gap(row, metric)
+    gap = row.gap(metric)
+    line["gap"] = "" if gap is None else f"{'+' if gap >= 0 else ''}{fraction(gap)}"
     if row.oracle and row.chosen_among > 1:
         line["oracle"] = f"{row.oracle.layer}: {fraction(row.oracle_map)}"
     line["cos"] = "" if row.isotropy is None else fraction(row.isotropy.mean_cosine)
@@ -211,19 +209,6 @@ def fraction(number: float | None) -> str:
     if number is None:
         return ""
     return re.sub(r"^(-?)0\.", r"\1.", f"{number:.3f}")
-
-
-def _gap(row: Row, metric: str) -> str:
-    """Within minus across speakers, over the keywords that both conditions have: empty where those are few."""
-    across, within = row.per_keyword.get(HEADLINE), row.per_keyword.get("within/isolated")
-    if across is None or within is None:
-        return ""
-    a, w = (dict(zip(t.keyword, t.metrics[metric], strict=True)) for t in (across, within))
-    pairs = [(a[k], w[k]) for k in a if w.get(k) is not None and a[k] is not None]
-    if len(pairs) < GAP_KEYWORDS:
-        return ""
-    difference = sum((w or 0.0) - (a or 0.0) for a, w in pairs) / len(pairs)
-    return f"{'+' if difference >= 0 else ''}{fraction(difference)}"
 
 
 def _without_empty(frame: pd.DataFrame) -> pd.DataFrame:

@@ -170,8 +170,7 @@ function numbers(row) {
 }
 
 function gap(row) {
-  const [across, within] = ["across", "within"].map((who) => row.of[`${who}/${state.cond.split("/")[1]}`]?.map?.[0]);
-  return known(across) && known(within) ? within - across : null;
+  return row.gap[state.cond.split("/")[1]];
 }
 
 // ── all configurations ───────────────────────────────────────────────────────

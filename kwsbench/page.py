@@ -123,6 +123,7 @@ def _rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[dict[str, Any]
             "error": row.error,
             "rank": {condition: found[at] for condition, found in spans.items() if at in found},
             "of": {condition: _figures(found) for condition, found in row.metrics.items()},
+            "gap": {kind: row.gap(kind=kind) for kind in ("isolated", "inside")},
             "shape": [row.isotropy.mean_cosine, row.isotropy.isoscore] if row.isotropy else [None, None],
         }
         for at, row in enumerate(rows)

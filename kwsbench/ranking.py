@@ -20,6 +20,9 @@ from kwsbench.results import Combination, ConditionResult, Estimate, Isotropy, P
 from kwsbench.scoring import BOOTSTRAP_SEED, defined_mean
 
 HEADLINE = "across/isolated"
+GAP_KEYWORDS = 5
+"""A gap needs at least so many keywords that are said both by others and by the same speaker again."""
+
 MEANS = ("map", "p@1", "p@10", "p@n", "auc")
 """Metrics that are means over queries: they can be put together from two halves. The EER cannot."""
 
@@ -53,6 +56,15 @@ class Row:
         """The bare figure."""
         found = self.estimate(metric, condition)
         return found.value if found else None
+
+    def gap(self, metric: str = "map", kind: str = "isolated") -> float | None:
+        """A metric within minus across speakers, a mean over the keywords of both; None where those are few."""
+        across, within = (self.per_keyword.get(f"{relation}/{kind}") for relation in ("across", "within"))
+        if across is None or within is None:
+            return None
+        a, w = (dict(zip(t.keyword, _column(t, metric).tolist(), strict=True)) for t in (across, within))
+        both = [difference for word in w if word in a and not np.isnan(difference := w[word] - a[word])]
+        return float(np.mean(both)) if len(both) >= GAP_KEYWORDS else None
 
     def chosen(self, what: str) -> str:
         """The chosen ``layer`` (``transform``, …); both, where the halves disagree."""

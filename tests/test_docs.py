@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kwsbench import leaderboard, ranking
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = (".", "docs", "datasets/*", "plugins/nano", "leaderboards/prompts", "benchmarks")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.md"))
@@ -33,6 +35,38 @@ def test_every_figure_in_the_readme_stands_in_the_boards_tables():
         for language, figure in zip(languages, figures, strict=True):
             found = [line for line in sections[language].splitlines() if all(f"| {name}" in line for name in names)]
             assert any(f"| {figure} " in line for line in found), (language, names, figure)
+
+
+def test_the_findings_in_the_readme_are_what_the_records_say():
+    rows = {
+        (row.dataset[-2:], row.chosen("encoder"), *(row.chosen(a) for a in ("transform", "distance", "matcher"))): row
+        for row in leaderboard.read_rows(ROOT / "leaderboards" / "prompts", "all")
+    }
+
+    def value(language, encoder, transform, matcher="sdtw"):
+        return rows[language, encoder, transform, "cosine", matcher]
+
+    for name, ranked in leaderboard.by_dataset(
+        leaderboard.read_rows(ROOT / "leaderboards" / "prompts", "encoders")
+    ).items():
+        assert ranked[0].chosen("encoder") == "nano-hubert", name
+        assert ranking.rank_spans(ranked)[0] == "1"
+    for language in ("fr", "it", "es"):
+        plain, centred, white = (value(language, "nano-hubert", t) for t in ("none", "center", "whiten"))
+        assert abs(centred.value() - plain.value()) < 0.01
+        assert abs(centred.isotropy.mean_cosine) < 0.002
+        assert white.isotropy.isoscore > 0.98
+        gain = white.value() - plain.value()
+        assert 0 < gain < 0.01 if language == "fr" else gain < 0
+        raw, mean_free, spoken = (
+            value(language, "mfcc", t).value() for t in ("none", "center", "standardize:scope=speaker")
+        )
+        assert max(raw, mean_free) < 0.135
+        assert spoken > 0.26
+        asymmetric = value(language, "mfcc", "standardize:scope=speaker", "sdtw:steps=asymmetric").value()
+        assert asymmetric - spoken > 0.05
+        untrained = value(language, "nano-hubert:weights=random:seed=0", "standardize:scope=speaker").estimate()
+        assert untrained.value < untrained.chance + 0.04
 
 
 def test_the_speeds_in_the_readme_are_those_of_the_benchmarks():
