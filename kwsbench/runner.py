@@ -194,17 +194,15 @@ class Run:
         result = Result(
             fingerprint=cell.fingerprint, combination=cell.combination, identity=dict(cell.identity), **outcome
         )
-        older = [
-            path
-            # A good record also replaces that of an encoder that could not be had, whose layers were not known.
-            for answered in {cell.combination, msgspec.structs.replace(cell.combination, layer=ALL_LAYERS)}
-            for path in self.older.get(answered, [])
-            if answered == cell.combination or not result.error
-        ]
-        # A failure, of this run or of one beside it, never takes the place of a figure.
-        if not (result.error and any(path.name == result.file_name and not results.load(path).error for path in older)):
-            saved = results.save(result, self.options.board / "results")
-            self._supersede([path for path in older if path != saved])
+        place = self.options.board / "results" / result.file_name
+        if not result.error:
+            results.save(result, place.parent)
+            # An encoder that could not be had was recorded under all layers, since they were not known.
+            for answered in {cell.combination, msgspec.structs.replace(cell.combination, layer=ALL_LAYERS)}:
+                self._supersede([path for path in self.older.get(answered, []) if path != place])
+        # A failure never takes the place of a figure, not even of one that another run wrote meanwhile.
+        elif not place.exists() or results.load(place).error:
+            results.save(result, place.parent)
         self.done += 1
         self.progress("scoring", self.done, self.total)
 

@@ -250,6 +250,20 @@ def test_a_failure_never_takes_the_place_of_a_figure(run_cli, archive, plugin, t
     assert scores(board) == good
 
 
+def test_an_edit_that_fails_leaves_the_figure_and_says_so_until_it_is_mended(run_cli, archive, plugin, tmp_path):
+    board, text = tmp_path / "board", plugin.read_text()
+    run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0"))
+    (good,) = scores(board)
+    plugin.write_text(text.replace("time.sleep(self.wait_s)", "raise RuntimeError('typo')"))
+    assert run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0"))[0] == 1
+    assert good in scores(board)
+    assert "1 of 2 cells failed: RuntimeError: typo" in run_cli("leaderboard", board)[1]
+    plugin.write_text(text + "# mended")
+    assert run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0"))[0] == 0
+    assert len(scores(board)) == 1
+    assert "failed" not in run_cli("leaderboard", board)[1]
+
+
 def test_an_encoder_that_could_not_be_had_is_forgotten_once_it_can(run_cli, archive, plugin, tmp_path):
     board, text = tmp_path / "board", plugin.read_text()
     init = "self.wait_s, self.fail_on"
