@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Installed first and pinned: whatever pulls in torch later would take its largest build.
 TORCH ?= torch==2.13.0
 BOARD ?= leaderboards/mine
-RUN ?= leaderboards/prompts/run.toml
+RUN ?= leaderboards/prompts/quick.toml
 # More options of `kwsbench run`: make leaderboard OPTIONS="--dataset prompts/it --encoder mfcc"
 OPTIONS ?=
 READY := $(VENV)/.ready
@@ -14,6 +14,9 @@ READY := $(VENV)/.ready
 .PHONY: leaderboard test check setup bench format
 
 leaderboard: setup
+	@mkdir -p $(BOARD)
+	@test -e $(BOARD)/board.toml || cp $(dir $(RUN))board.toml $(BOARD)/board.toml
+	@test -e $(BOARD)/run.toml || cp $(RUN) $(BOARD)/run.toml
 	$(BIN)/kwsbench run $(RUN) --board $(BOARD) $(OPTIONS)
 	$(BIN)/kwsbench leaderboard $(BOARD) --write
 	$(BIN)/kwsbench leaderboard $(BOARD)
