@@ -14,7 +14,7 @@ import json
 import math
 import posixpath
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -113,6 +113,7 @@ def check_manifest(path: Path, *, decode: bool = False, progress: Progress = no_
             else:
                 clips[clip.id], lines[clip.id] = clip, row.line
         problems += [Problem(path, row.line, message) for message in found]
+    problems += [Problem(path, line, message) for line, message in _merged(rows)]
     if not rows:
         problems.append(Problem(path, 1, "no rows; write one line for each clip below the header"))
     elif not problems and not across_speakers(tuple(clips.values())):
@@ -207,6 +208,18 @@ def _check_header(path: Path, header: list[str]) -> list[str]:
     if not {"keyword", "transcript"} & set(header):
         raise KwsbenchError(f"{path}:1: neither a column 'keyword' nor 'transcript': nothing could be searched for")
     return [column for column in header if column not in COLUMNS]
+
+
+def _merged(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
+    """Keywords that are spelt in two ways and compared as one: ``ba:`` and ``ba``, ``!xo`` and ``xo``."""
+    spelt: dict[str, str] = {}
+    for row in rows:
+        raw = " ".join(unicodedata.normalize("NFC", row.cells.get("keyword", "")).casefold().split())
+        compared = " ".join(words(raw))
+        first = spelt.setdefault(compared, raw)
+        if first != raw:
+            what = f"keywords {raw!r} and {first!r} are compared as one, {compared!r}, since punctuation is stripped"
+            yield row.line, f"{what}; write length as ː, clicks as ǃ and ejectives as ʼ"
 
 
 def _check_labels(row: Row) -> Iterator[str]:

@@ -19,7 +19,7 @@ from kwsbench.store import atomic_write
 VIEWS = {"encoders": ranking.by_encoder, "all": ranking.by_configuration}
 FORMATS = {"github": "github", "plain": "simple", "latex": "latex_booktabs"}
 LEAST_FIRST = (
-    *("oracle", "IsoScore", "cos", "gap", "EER", "AUC", "P@1", "P@N"),
+    *("chosen of", "oracle", "chance inside", "IsoScore", "cos", "gap", "EER", "AUC", "P@1", "P@N"),
     *("MAP inside", "distance", "matcher", "chance"),
 )
 """The columns that a narrow terminal does without, in this order."""
@@ -32,6 +32,7 @@ LEGEND = (
     "halves chose differently, and an EER cannot be put together from two choices. Rank: what resampling the keywords "
     "leaves. *Oracle*: the layer of the cell that did best on all keywords, and its MAP, which flatters it. † the "
     "encoder's training data held this language. Gap: MAP within minus across speakers, over keywords of both. "
+    "Chosen of: cells that the choice was made from; encoders with more of them had more chances. "
     "cos, IsoScore: mean cosine and IsoScore of the searched frames after the transform."
 )
 
@@ -154,13 +155,19 @@ def _split(path: Path, folder: Path) -> tuple[str, str, str]:
 
 
 def _counts(folder: Path, dataset: str) -> str:
-    data = next((r.data for r in results.load_all(folder) if r.combination.dataset == dataset and r.data), None)
-    if data is None:
+    """What the headline figures rest on, and what else was searched."""
+    record = next((r for r in results.load_all(folder) if r.combination.dataset == dataset and r.data), None)
+    if record is None or record.data is None:
         return "No cell has been scored."
-    return (
-        f"{data.queries} queries of {data.keywords} keywords, {data.utterances} utterances by {data.speakers} "
-        f"speakers, {data.audio_s / 60:.0f} min. Data `{data.digest[:12]}`."
-    )
+    data = record.data
+    parts = [
+        f"{kind}: {found.queries} queries of {len(found.per_keyword.keyword)} keywords, each ranking about "
+        f"{round(found.trials / found.queries)} utterances"
+        for kind, found in ((kind, record.conditions.get(f"across/{kind}")) for kind in ("isolated", "inside"))
+        if found
+    ]
+    searched = f"{data.utterances} utterances by {data.speakers} speakers, {data.audio_s / 60:.0f} min"
+    return f"Across speakers, {'; '.join(parts)}. In all {searched}. Data `{data.digest[:12]}`."
 
 
 # ── cells of a table ─────────────────────────────────────────────────────────────────────────────
@@ -176,16 +183,19 @@ def _line(row: Row, rank: str, metric: str) -> dict[str, str]:
         "distance": row.chosen("distance"),
         "matcher": row.chosen("matcher"),
         f"{metric.upper()} isolated": interval(headline),
-        "chance": value(Estimate(value=headline.chance, low=None, high=None, chance=None)) if headline else "",
+        "chance": fraction(headline.chance) if headline else "",
     }
     line |= {name.upper(): value(row.estimate(name)) for name in ("map", "p@1", "p@n", "auc", "eer") if name != metric}
-    line[f"{metric.upper()} inside"] = interval(row.estimate(metric, "across/inside"))
+    inside = row.estimate(metric, "across/inside")
+    line[f"{metric.upper()} inside"] = interval(inside)
+    line["chance inside"] = fraction(inside.chance) if inside else ""
     gap = row.gap(metric)
     line["gap"] = "" if gap is None else f"{'+' if gap >= 0 else ''}{fraction(gap)}"
     if row.oracle and row.chosen_among > 1:
         line["oracle"] = f"{row.oracle.layer}: {fraction(row.oracle_map)}"
     line["cos"] = "" if row.isotropy is None else fraction(row.isotropy.mean_cosine)
     line["IsoScore"] = "" if row.isotropy is None else fraction(row.isotropy.isoscore)
+    line["chosen of"] = str(row.chosen_among) if row.chosen_among > 1 else ""
     line["failed"] = row.error or ""
     return line
 

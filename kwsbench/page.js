@@ -385,7 +385,7 @@ function drawWords() {
   const { digest, language, left_out: left, audio, notes, too_short: tooShort, clips, speakers, keywords, queries, utterances, audio_s: seconds } = board.data;
   const found = board.conditions[state.cond];
   $("counts").textContent = !digest || !found ? "No cell has been scored."
-    : `${found.queries} queries of ${keywords} keywords, ${utterances} utterances by ${speakers} speakers, ${(seconds / 60).toFixed(0)} min. ` +
+    : `${found.queries} queries of ${found.keywords} keywords, each ranking about ${Math.round(found.trials / found.queries)} utterances. ` +
       `${found.trials.toLocaleString("en")} trials, ${found.positives.toLocaleString("en")} of them positive; chance MAP ${short(found.chance)}. ` +
       (found.without ? `${found.without} queries have no positive here and are left out. ` : "") +
       (board.chosen.some((row) => row.heard) ? "† The encoder’s training data held this language." : "");

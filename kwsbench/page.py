@@ -71,7 +71,7 @@ def payload(board: Path, chosen: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
             for name in chosen
         ],
         "provenance": _provenance(records),
-        "command": _command(board, records),
+        "command": _command(board),
     }
 
 
@@ -96,6 +96,7 @@ def _dataset(name: str, records: Sequence[Result], chosen: Sequence[Row], all_ro
         "conditions": {
             condition: {
                 "queries": found.queries,
+                "keywords": len(found.per_keyword.keyword),
                 "without": found.queries_without_positives,
                 "trials": found.trials,
                 "positives": found.positives,
@@ -198,18 +199,11 @@ def _counted(values: Iterable[object]) -> list[str]:
     return [value if len(counts) == 1 else f"{value} ({count} records)" for value, count in sorted(counts.items())]
 
 
-def _command(board: Path, records: Sequence[Result]) -> str:
-    """What to type to do it again: the board's own run file, or else the product of all axes in its records."""
-    place = board.resolve().name
+def _command(board: Path) -> str:
+    """What to type to do it again; a board that does not keep its run file can only name its cells."""
     if (board / "run.toml").exists():
-        return f"kwsbench run {place}/run.toml --board {place}"
-    cells = [record.combination for record in records]
-    options = [
-        f"--{axis} {value}"
-        for axis in ("dataset", *_AXES)
-        for value in dict.fromkeys(getattr(cell, axis) for cell in cells)
-    ]
-    return " \\\n    ".join(["kwsbench run", *options, f"--board {place}"])
+        return "cd THIS_FOLDER && kwsbench run run.toml --board ."
+    return "(this board keeps no run.toml; each record names its cell)"
 
 
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────

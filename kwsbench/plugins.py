@@ -120,7 +120,10 @@ class Plugin:
         for key, text in params.items():
             if key not in known:
                 raise KwsbenchError(f"{self.name} has no parameter {key!r}. {did_you_mean(key, sorted(known))}")
-            values[key] = _convert(text, hints.get(key, str), f"{self.name}:{key}={text}")
+            # Without an annotation, the default tells the type.
+            default = known[key]
+            guess = str if default is None or default is inspect.Parameter.empty else type(default)
+            values[key] = _convert(text, hints.get(key, guess), f"{self.name}:{key}={text}")
         missing = [key for key, default in (known | values).items() if default is inspect.Parameter.empty]
         if missing:
             raise KwsbenchError(f"{self.name} needs {missing[0]!r}; write {self.name}:{missing[0]}=…")
@@ -185,7 +188,10 @@ def _add(registry: Registry, module: types.ModuleType, owner: str, version: str)
     """Register all that one module offers, or nothing of it."""
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
-    manager.register(module)
+    try:
+        manager.register(module)
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"{module.__name__}: a hook's one argument must be called 'register'") from error
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
@@ -197,6 +203,8 @@ def _add(registry: Registry, module: types.ModuleType, owner: str, version: str)
     for kind in KINDS:
 
         def register(name: str, factory: Factory, /, *, _kind: str = kind, **defaults: Any) -> None:
+            if not callable(factory):
+                raise PluginError(f"{name}: register() wants the class or function itself, not what it returns")
             found.append(Plugin(_kind, name, owner, version, factory, defaults))
 
         getattr(manager.hook, f"register_{kind}")(register=register)
@@ -217,6 +225,8 @@ def _check(registry: Registry, plugin: Plugin) -> None:
         )
     if not NAME.fullmatch(plugin.name):
         raise PluginError(f"{plugin.name!r} cannot be typed as a name; use a-z, 0-9, '.', '_', '/' and '-'")
+    if plugin.kind == "transforms" and "scope" in plugin.parameters:
+        raise PluginError(f"{plugin.name}: 'scope' is the runner's parameter; call yours something else")
     strange = sorted(set(plugin.defaults) - set(inspect.signature(plugin.factory).parameters))
     if strange:
         raise PluginError(f"{plugin.name}: the factory has no parameter {strange[0]!r} to give a default to")
@@ -249,7 +259,7 @@ def _write(value: Any) -> str:
 
 def _convert(text: str, hint: Any, where: str) -> Any:
     """The text as one of the types of an annotation: int, float, str, bool, Path, Literal, or several of them."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     expected: list[str] = []
     for option in options:
         if option in (None, types.NoneType):

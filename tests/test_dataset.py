@@ -136,6 +136,20 @@ def test_words_that_pandas_would_lose(tmp_path):
     ] * 2
 
 
+def test_keywords_that_ascii_marks_of_ipa_would_merge_are_a_problem(tmp_path):
+    write_tone(tmp_path / "a.wav")
+    spelt = ("ba:", "ba", "!xo", "xo", "na˥", "na˩", "Ma", "ma")
+    write_manifest(
+        tmp_path, [{"path": "a.wav", "speaker": s, "keyword": w, "id": f"{s}{w}"} for s in "xy" for w in spelt]
+    )
+    found = problems(tmp_path)
+    assert len(found) == 4
+    assert {message.partition(" are compared")[0] for _, message in found} == {
+        "keywords 'ba' and 'ba:'",
+        "keywords 'xo' and '!xo'",
+    }
+
+
 def test_one_speaker_alone_is_a_problem(tmp_path):
     write_tone(tmp_path / "a.wav")
     write_manifest(tmp_path, [{"path": "a.wav", "speaker": "x", "keyword": w, "id": w} for w in ("ma", "ko")])

@@ -63,6 +63,9 @@ def test_the_findings_in_the_readme_are_what_the_records_say():
         )
         assert max(raw, mean_free) < 0.135
         assert spoken > 0.26
+        whitened = value(language, "mfcc", "whiten")
+        assert f"{whitened.value():.3f}"[1:] in (ROOT / "README.md").read_text()
+        assert f"{spoken:.3f}"[1:] in (ROOT / "README.md").read_text()
         asymmetric = value(language, "mfcc", "standardize:scope=speaker", "sdtw:steps=asymmetric").value()
         assert asymmetric - spoken > 0.05
         untrained = value(language, "nano-hubert:weights=random:seed=0", "standardize:scope=speaker").estimate()
@@ -82,7 +85,7 @@ def test_the_speeds_in_the_readme_are_those_of_the_benchmarks():
 @pytest.mark.parametrize("document", ["README.md", "docs/plugins.md"])
 def test_the_plugin_in_the_documents_passes_its_check(run_cli, tmp_path, document):
     code = re.search(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)[1]
-    path = tmp_path / "loudness.py"
+    path = tmp_path / "bands.py"
     path.write_text(code)
     assert "register_encoders" in code
     exit_code, out, err = run_cli("check", path)

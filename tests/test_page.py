@@ -190,12 +190,10 @@ def test_write_puts_the_page_beside_the_records(board):
     assert path.read_text(encoding="utf-8") == page.make(board)
 
 
-def test_the_command_is_the_run_file_or_else_the_axes(board):
-    command = figures(page.make(board))["command"]
-    assert "--encoder hubert" in command
-    assert command.endswith("--board board")
+def test_the_command_is_the_run_file_or_none(board):
+    assert "keeps no run.toml" in figures(page.make(board))["command"]
     (board / "run.toml").touch()
-    assert figures(page.make(board))["command"] == "kwsbench run board/run.toml --board board"
+    assert figures(page.make(board))["command"] == "cd THIS_FOLDER && kwsbench run run.toml --board ."
 
 
 def test_a_board_without_records_is_an_error(tmp_path):
