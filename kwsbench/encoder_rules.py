@@ -68,7 +68,8 @@ def _layer_shapes(features: Mapping[str, FloatArray], layers: list[str], what: s
     lengths = set()
     for layer, values in features.items():
         if not isinstance(values, np.ndarray) or values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
-            yield f"shape ({what}): layer {layer} is no float array (frames, dims); a batch dimension left over?"
+            seen = f"{type(values).__name__} {getattr(values, 'dtype', '')} {tuple(getattr(values, 'shape', ()))}"
+            yield f"shape ({what}): layer {layer} is {seen}, expected a numpy array of floats (frames, dims)"
             return
         lengths.add(len(values))
         if not np.isfinite(values).all():

@@ -40,6 +40,9 @@ from kwsbench.types import (
 
 Problems = list[str]
 
+ROUNDING = 1e-3
+"""A cost below 0 by no more than this is a rounding error, and not what its author meant."""
+
 
 class Finding(NamedTuple):
     """What the checks say of one registered plugin; no problems: it passed."""
@@ -131,6 +134,9 @@ def _transform_rules(transform: Transform) -> Iterator[str]:
         yield f"fit: returned {type(apply).__name__}, expected the function that transforms frames"
         return
     result = apply(other)
+    if not isinstance(result, np.ndarray):
+        yield f"shape: the function returned {type(result).__name__}, expected a numpy array (frames, dims)"
+        return
     if not np.array_equal(frames, frames_before) or not np.array_equal(other, other_before):
         yield "argument: frames are changed in place; work on a copy"
     if result.ndim != 2 or len(result) != len(other):
@@ -168,6 +174,9 @@ def _distance_rules(distance: Distance) -> Iterator[str]:
         a: FloatArray = x.astype(dtype)
         b: FloatArray = y.astype(dtype)
         cost = distance.cost(a, b)
+        if not isinstance(cost, np.ndarray):
+            yield f"shape: cost() returned {type(cost).__name__}, expected a numpy array (7, 11)"
+            return
         if not np.array_equal(a, x.astype(dtype)) or not np.array_equal(b, y.astype(dtype)):
             yield "argument: cost() changes its arguments; work on a copy"
         if cost.shape != (7, 11):
@@ -179,7 +188,9 @@ def _distance_rules(distance: Distance) -> Iterator[str]:
             yield "finite: NaN or inf in the cost (frames of zeros were among the input); clamp the norms"
             return
         if (cost < 0).any():
-            yield f"range: a cost of {cost.min():.3g}; clamp at 0, since rounding takes 1 - cosine below it"
+            lowest = float(cost.min())
+            mend = "clamp at 0: it is rounding" if lowest > -ROUNDING else "a cost has to be at least 0, best at 0"
+            yield f"range: a cost of {lowest:.3g}; {mend}"
     if distance.cost(x[:1], y[:1]).shape != (1, 1):
         yield "shape: one frame against one does not give (1, 1)"
     if isinstance(distance, GramDistance):
