@@ -71,7 +71,9 @@ def read_rows(folder: Path, view: str, *, metric: str = "map") -> list[Row]:
         raise KwsbenchError(f"{folder}: no records in {folder / 'results'}; run kwsbench run … --board {folder}")
     found = ranking.rows(records, VIEWS[view], metric=metric)
     if view == "encoders":
-        found += ranking.rows(_baselines(records, read_board(folder).baseline), ranking.by_configuration)
+        baselines = ranking.rows(_baselines(records, read_board(folder).baseline), ranking.by_configuration)
+        shown = {row.choices for row in found}
+        found += [row for row in baselines if row.choices not in shown]
     return ranking.in_order(found, metric=metric)
 
 

@@ -86,8 +86,19 @@ def test_baselines_stand_in_every_table_chosen_by_nobody(tmp_path):
     for made in (record("mfcc", aps=[0.2] * 12), record("mfcc", transform="center", aps=[0.6] * 12), record("other")):
         results.save(made, tmp_path / "results")
     table = leaderboard.table(leaderboard.read_rows(tmp_path, "encoders"))
+    assert len(table) == len(table.drop_duplicates())
     assert [tuple(line) for line in table[["encoder", "transform"]].to_numpy()] == [
         ("mfcc", "center"),
         ("other", "none"),
         ("mfcc", "none"),
     ]
+
+
+def test_a_baseline_that_was_chosen_anyway_is_shown_once(tmp_path):
+    from kwsbench import results
+
+    (tmp_path / "board.toml").write_text(
+        '[[baseline]]\nencoder = "mfcc"\ntransform = "none"\ndistance = "cosine"\nmatcher = "sdtw"\n'
+    )
+    results.save(record("mfcc"), tmp_path / "results")
+    assert len(leaderboard.read_rows(tmp_path, "encoders")) == 1
