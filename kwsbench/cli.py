@@ -138,14 +138,17 @@ def recorded_cells(board: Path) -> dict[str, bool]:
               show_default=True)  # fmt: skip
 @click.option("--top", type=int, default=0, help="Only so many rows a data set. [default: all]")
 @click.option("--write", is_flag=True, help="Write the tables into BOARD/README.md and the page BOARD/index.html.")
-@click.option("--check", is_flag=True, help="Fail unless BOARD/README.md shows what the records say.")
+@click.option("--check", is_flag=True, help="Fail unless BOARD/README.md and its page show what the records say.")
 def leaderboard(board: Path, view: str, metric: str, style: str, top: int, *, write: bool, check: bool) -> None:
     """Show the records of BOARD as tables, one for each data set."""
     from kwsbench import leaderboard as boards
 
     if check:
+        from kwsbench import page
+
         boards.check_readme(board)
-        say(f"{board}: tables match the records")
+        page.check(board)
+        say(f"{board}: tables and page match the records")
         return
     if write:
         from kwsbench import page

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kwsbench import leaderboard, ranking, results
+from kwsbench.errors import KwsbenchError
 from kwsbench.ranking import HEADLINE, Row
 from kwsbench.results import ConditionResult, Estimate, Result
 from kwsbench.store import atomic_write
@@ -44,6 +45,13 @@ def make(board: Path) -> str:
         plain=html.escape(_plain(chosen)),
         data=_inert(json.dumps(figures, ensure_ascii=False, separators=(",", ":"))),
     )
+
+
+def check(board: Path) -> None:
+    """Raise KwsbenchError unless the board's page, where it has one, is what its records make."""
+    path = board / "index.html"
+    if path.exists() and path.read_text(encoding="utf-8") != make(board):
+        raise KwsbenchError(f"{path}: differs from the records; run kwsbench leaderboard {board} --write")
 
 
 def write(board: Path) -> Path:

@@ -143,6 +143,11 @@ def test_the_tables_of_a_board_are_checked_against_its_records(run_cli, archive,
     code, _, err = run_cli("leaderboard", board, "--check")
     assert code == 2
     assert f"error: {readme}: tables differ from the records; run kwsbench leaderboard {board} --write" in err
+    run_cli("leaderboard", board, "--write")
+    (board / "index.html").write_text("<p>another page")
+    code, _, err = run_cli("leaderboard", board, "--check")
+    assert code == 2
+    assert f"error: {board / 'index.html'}: differs from the records" in err
 
 
 def test_show_tells_one_record(run_cli, archive, tmp_path):
