@@ -82,6 +82,7 @@ def run(
     may be stopped at any time and started again.
     """
     from kwsbench import plan
+    from kwsbench.paths import cache_dir
     from kwsbench.survey import survey
 
     registry = plugins.load(files)
@@ -89,7 +90,8 @@ def run(
         say(f"left out plugin {owner}: {problem}")
     asked = plan.read_run_file(run_file) if run_file else plan.RunFile()
     if not dry_run:
-        (board / "results").mkdir(parents=True, exist_ok=True)  # a place that cannot be written is found out first
+        for place in (board / "results", cache_dir() / "scores"):
+            place.mkdir(parents=True, exist_ok=True)  # one that cannot be written is found out before the work
     planned = plan.build(asked, axes, registry)
     recorded = recorded_cells(board)
     with progress_bars() as progress:
@@ -97,7 +99,6 @@ def run(
         states = Counter(cell.state for cell in surveyed.cells)
         summary = f"{len(surveyed.cells)} cells: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
         if not dry_run:
-            from kwsbench.paths import cache_dir
             from kwsbench.runner import Options, Run
 
             say(summary)

@@ -247,7 +247,10 @@ def _check_audio(
                 span[column] = float(cells[column])
             except ValueError:
                 yield f"{column} is {cells[column]!r}, expected seconds, as in 12.34"
+                span[column] = math.nan
     start_s, end_s = span.values()
+    if math.isnan(start_s) or math.isnan(end_s):
+        return
     if not 0 <= start_s < end_s or (cells.get("end_s") and not math.isfinite(end_s)):
         yield f"the span {start_s:g}–{end_s:g} s is empty or negative; start_s must be below end_s"
     if not cells["path"]:

@@ -40,6 +40,20 @@ def test_a_mistake_is_one_line_that_says_what_to_do(run_cli, arguments, message)
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("place", ["board", "cache"])
+def test_a_place_that_cannot_be_written_is_found_out_before_the_work(run_cli, archive, tmp_path, monkeypatch, place):
+    (tmp_path / "file").write_text("not a folder")
+    board = tmp_path / "file" if place == "board" else tmp_path / "b"
+    if place == "cache":
+        monkeypatch.setenv("KWSBENCH_CACHE", str(tmp_path / "file"))
+    folder = str(archive).replace(" ", "%20")
+    code, _, err = run_cli("run", "--dataset", f"manifest:path={folder}", "--encoder", "mfcc", "--board", board)
+    assert code == 2, err
+    assert str(tmp_path / "file") in err
+    assert "encoding" not in err
+    assert not list(tmp_path.glob("b/results/*.json"))
+
+
 def test_a_run_file_mirrors_the_options(run_cli, archive, tmp_path):
     path = tmp_path / "run.toml"
     folder = str(archive).replace(" ", "%20")

@@ -39,13 +39,13 @@ def test_every_problem_is_named_with_its_line_and_not_only_the_first(tmp_path):
             {**ok, "keyword": ""},
             {**ok, "start_s": "0.4", "end_s": "0.2"},
             {**ok, "start_s": "0.1", "end_s": "0.9"},
-            {**ok, "start_s": "soon"},
+            {**ok, "start_s": "0,3", "end_s": "0,6"},
             {**ok, "split": "test"},
             {**ok, "path": ""},
         ],
     )
     found = problems(tmp_path)
-    assert [line for line, _ in found] == list(range(3, 14))
+    assert [line for line, _ in found] == [3, 4, 5, 6, 7, 8, 9, 10, 11, 11, 12, 13]
     messages = [message for _, message in found]
     assert messages[0] == "the id 'one' is already used on line 2; ids must differ"
     assert "0 bytes" in messages[1]
@@ -55,9 +55,10 @@ def test_every_problem_is_named_with_its_line_and_not_only_the_first(tmp_path):
     assert messages[5] == "neither keyword nor transcript; write what is said, or set split to 'heldout'"
     assert messages[6] == "the span 0.4–0.2 s is empty or negative; start_s must be below end_s"
     assert messages[7] == "the span 0.1–0.9 s runs past the end of a.wav (0.500 s)"
-    assert messages[8] == "start_s is 'soon', expected seconds, as in 12.34"
-    assert messages[9] == "split is 'test', expected 'search' or 'heldout'"
-    assert messages[10] == "no path"
+    assert messages[8] == "start_s is '0,3', expected seconds, as in 12.34"
+    assert messages[9] == "end_s is '0,6', expected seconds, as in 12.34"
+    assert messages[10] == "split is 'test', expected 'search' or 'heldout'"
+    assert messages[11] == "no path"
 
 
 def test_reading_stops_at_a_problem_unless_told_to_skip_and_then_counts(archive):

@@ -141,7 +141,7 @@ def test_a_run_that_is_stopped_goes_on_and_ends_as_if_it_never_was(
     run_cli, archive, plugin, tmp_path, monkeypatch, stop
 ):
     log = tmp_path / "log.txt"
-    # A comma-free value: the plugin waits while it encodes, so that the kill hits the middle of that.
+    # The plugin waits while it encodes, so that the first stop hits the middle of that.
     grid = ["--encoder", f"slow:log={log},wait_s=0.15", "--transform", "none", "--transform", "whiten", "--workers", 1]
     command = [sys.executable, "-m", "kwsbench", *map(str, arguments(archive, plugin, tmp_path / "b", *grid))]
     for waited_for in ("encoding", "records"):
@@ -156,7 +156,10 @@ def test_a_run_that_is_stopped_goes_on_and_ends_as_if_it_never_was(
             time.sleep(0.005)
         if process.poll() is None:
             os.kill(process.pid, stop)
-        process.wait()
+        ended = process.wait()
+        if waited_for == "encoding":
+            assert ended == (-signal.SIGKILL if stop == signal.SIGKILL else 130), "it was done before it was stopped"
+            assert not list((tmp_path / "b").glob("results/*.json"))
     code, _, err = run_cli(*arguments(archive, plugin, tmp_path / "b", *grid))
     assert code == 0, err
     monkeypatch.setenv("KWSBENCH_CACHE", str(tmp_path / "another cache"))
