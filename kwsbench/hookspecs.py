@@ -1,4 +1,4 @@
-"""The five hooks: a plugin author's whole contract.
+"""The six hooks: a plugin author's whole contract.
 
 A plugin is a module with one or more of these functions, each marked ``@kwsbench.hookimpl``, and
 one entry-point line in the group ``kwsbench``. A single file works with ``--plugin FILE.py``.
@@ -31,17 +31,22 @@ def register_encoders(register: Register) -> None:
 
 @hookspec
 def register_transforms(register: Register) -> None:
-    """Register corrections of frames: factories of ``kwsbench.types.Transform``."""
+    """Register corrections of frames: factories of ``kwsbench.types.Transform`` or ``SpeakerTransform``."""
 
 
 @hookspec
 def register_distances(register: Register) -> None:
-    """Register costs between frames: factories of ``kwsbench.types.Distance`` or ``GramDistance``."""
+    """Register costs between frames: factories of ``kwsbench.types.Distance``, ``GramDistance`` or ``NeighbourDistance``."""
 
 
 @hookspec
 def register_matchers(register: Register) -> None:
     """Register ways to lay a query on an utterance: factories of ``kwsbench.types.Matcher``."""
+
+
+@hookspec
+def register_score_norms(register: Register) -> None:
+    """Register corrections of scores, written after a matcher (``sdtw+tnorm``): factories of ``kwsbench.types.ScoreNorm``."""
 
 
 @hookspec

@@ -23,7 +23,7 @@ from kwsbench import hookspecs
 from kwsbench.errors import KwsbenchError, PluginError, UnknownName, did_you_mean, one_line
 from kwsbench.spec import NAME, Spec
 
-KINDS = ("encoders", "transforms", "distances", "matchers", "datasets")
+KINDS = ("encoders", "transforms", "distances", "matchers", "score_norms", "datasets")
 
 Factory = Callable[..., Any]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from kwsbench.errors import KwsbenchError
 from kwsbench.store import atomic_write
 
-SCHEMA = 1
-SCORING = 1
+SCHEMA = 2
+SCORING = 2
 """Version of everything between frames and metrics. Raise it when a score can change; boards never mix two."""
 
 
@@ -43,12 +44,24 @@ class Estimate(Record, frozen=True):
     low: float | None
     high: float | None
     chance: float | None
+    two_way: tuple[float, float] | None = None
+    """the 95% interval over keywords *and* the queries' speakers; None where it was not measured or is undefined"""
 
 
 class PerKeyword(Record, frozen=True):
     """Columns of equal length: the mean of each metric over the queries of one keyword."""
 
     keyword: list[str]
+    queries: list[int]
+    metrics: dict[str, list[float | None]]
+
+
+class Groups(Record, frozen=True):
+    """Columns of equal length: the mean of each metric over the queries of one keyword by one speaker."""
+
+    keyword: list[str]
+    speaker: list[str]
+    """"" in records of schema 1, which did not tell speakers apart"""
     queries: list[int]
     metrics: dict[str, list[float | None]]
 
@@ -61,16 +74,37 @@ class ConditionResult(Record, frozen=True):
     trials: int
     positives: int
     metrics: dict[str, Estimate]
-    per_keyword: PerKeyword
+    groups: Groups
+    hubness: float | None = None
+    """skewness of how often each utterance is among the first ten of a query; 0: no hubs"""
+
+    @property
+    def per_keyword(self) -> PerKeyword:
+        """The groups of each keyword as one."""
+        names, code = np.unique(self.groups.keyword, return_inverse=True)
+        counts = np.array(self.groups.queries, np.float64)
+        merged: dict[str, list[float | None]] = {}
+        for metric, values in self.groups.metrics.items():
+            column = np.array([np.nan if value is None else value for value in values])
+            weight = np.where(np.isnan(column), 0.0, counts)
+            sums = np.bincount(code, weights=np.nan_to_num(column) * weight, minlength=len(names))
+            total = np.bincount(code, weights=weight, minlength=len(names))
+            merged[metric] = [number(s / n) if n else None for s, n in zip(sums, total, strict=True)]
+        queries = np.bincount(code, weights=counts, minlength=len(names)).astype(int)
+        return PerKeyword(keyword=names.tolist(), queries=queries.tolist(), metrics=merged)
 
 
 class Isotropy(Record, frozen=True):
     """Of the frames that are searched, in float64."""
 
-    mean_cosine: float | None
-    isoscore: float | None
     frames: int
     dims: int
+    figures: dict[str, float | None]
+    """the diagnostics of kwsbench.diagnostics, by name"""
+
+    def figure(self, name: str) -> float | None:
+        """A diagnostic; None where it is undefined or was not measured."""
+        return self.figures.get(name)
 
 
 class Data(Record, frozen=True):
@@ -116,6 +150,8 @@ class Result(Record, frozen=True, kw_only=True):
     combination: Combination
     identity: dict[str, Any]
     """all that the fingerprint is the hash of"""
+    protocol: str = "strict"
+    """which pairs were ranked together, see kwsbench.trials"""
     data: Data | None = None
     conditions: dict[str, ConditionResult] = {}
     isotropy: dict[str, Isotropy] = {}
@@ -155,12 +191,27 @@ def load(path: Path) -> Result:
         raise KwsbenchError(f"no record {path}; records are the JSON files in a board's results folder")
     text = path.read_bytes()
     try:
-        schema = msgspec.json.decode(text)["schema"]
+        fields = msgspec.json.decode(text)
+        schema = fields["schema"]
         if schema > SCHEMA:
             raise KwsbenchError(f"{path}: schema {schema}, this kwsbench reads up to {SCHEMA}; upgrade kwsbench")
-        return msgspec.json.decode(text, type=Result)
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        if schema == 1:
+            _upgrade_1(fields)
+        return msgspec.convert(fields, type=Result)
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
         raise KwsbenchError(f"{path}: not a readable record ({error}); delete it and run again") from None
+
+
+def _upgrade_1(fields: dict[str, Any]) -> None:
+    """Schema 1 → 2, in place: per-keyword tables become groups without speakers, isotropy a table of figures."""
+    for found in fields.get("conditions", {}).values():
+        table = found.pop("per_keyword")
+        found["groups"] = {**table, "speaker": [""] * len(table["keyword"])}
+    fields["isotropy"] = {
+        when: {"frames": shape.pop("frames"), "dims": shape.pop("dims"), "figures": shape}
+        for when, shape in fields.get("isotropy", {}).items()
+    }
+    fields["schema"] = SCHEMA
 
 
 def paths(board: Path) -> list[Path]:

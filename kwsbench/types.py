@@ -148,6 +148,19 @@ class Transform(Protocol):
 
 
 @runtime_checkable
+class SpeakerTransform(Protocol):
+    """A correction that must know which frames are of one speaker; what is said it never knows."""
+
+    def fit_speakers(self, speakers: Sequence[npt.NDArray[np.float32]]) -> Apply:
+        """Learn from one (n, dims) array a speaker, return the function (m, dims) → (m, k).
+
+        Under the scopes ``corpus``, ``heldout`` and ``transductive``; one speaker's frames alone say
+        nothing about how speakers differ. No argument is changed.
+        """
+        ...
+
+
+@runtime_checkable
 class Distance(Protocol):
     """The cost of laying one frame on another."""
 
@@ -169,6 +182,26 @@ class GramDistance(Distance, Protocol):
         ...
 
 
+@runtime_checkable
+class NeighbourDistance(Protocol):
+    """A distance that knows how near each frame is to its neighbours at large, so that it can make up for hubs.
+
+    A frame's *nearness* is its mean cosine with the ``neighbours`` frames nearest to it on the other
+    side: of all utterances for a query's frame, of all queries for an utterance's. Pairs that are of
+    one recording are no neighbours.
+    """
+
+    neighbours: int
+
+    def cost(self, x: FloatArray, y: FloatArray, x_nearness: FloatArray, y_nearness: FloatArray) -> FloatArray:
+        """(n, d) × (m, d), with nearness (n,) and (m,) → (n, m): finite, ≥ 0."""
+        ...
+
+    def finish(self, tile: Any, utterance_nearness: Any, query_nearness: Any) -> None:
+        """Turn a tile of ``cosine - 1`` into ``-cost``, in place; shapes as for ``GramDistance``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Alignment:
     """A dynamic time warping recipe as data, run by the fast kernels.
@@ -176,11 +209,14 @@ class Alignment:
     steps: predecessors (query frames back, utterance frames back), each 0–2, all of weight 1.
     whole: lay the query on the whole utterance; otherwise anywhere inside it (subsequence DTW).
     normalize: divide the cost of the path by the query's frames, by the path's cells, or not.
+    rows: ``minmax`` scales each query frame's costs over the utterance to [0, 1] before aligning (a
+    row of equal costs becomes 0), as SUPERB's query by example does.
     """
 
     steps: tuple[tuple[int, int], ...] = ((1, 0), (1, 1), (0, 1))
     whole: bool = False
     normalize: Literal["query", "path", "none"] = "query"
+    rows: Literal["none", "minmax"] = "none"
 
 
 @runtime_checkable
@@ -202,6 +238,19 @@ class PairMatcher(Protocol):
 
 
 Matcher = Alignment | CostMatcher | PairMatcher
+
+
+@runtime_checkable
+class ScoreNorm(Protocol):
+    """A correction of finished scores, so that queries or utterances can be compared with one another."""
+
+    def normalize(self, scores: npt.NDArray[np.float32], used: npt.NDArray[np.bool_]) -> FloatArray:
+        """scores (queries, utterances), higher is better → the same shape. No argument is changed.
+
+        used: the pairs to estimate from; False for a query and its own recording, whose score is an
+        outlier, and where no alignment exists (-inf). Every score is corrected, used or not; -inf stays.
+        """
+        ...
 
 
 @dataclass(frozen=True)
