@@ -87,7 +87,7 @@ def aligned(*shape: int) -> npt.NDArray[np.float32]:
 
 
 class Aligner:
-    """The alignment of one group of queries with utterances that arrive tile by tile.
+    """The alignment of one group of queries with utterances that arrive tile by tile, their rows scaled already.
 
     offsets: int64 (utterances + 1,), the utterances' first frames in the stream of all of them. A
     tile may begin and end anywhere: the state carries over.
@@ -135,6 +135,9 @@ def align(cost: FloatArray, alignment: Alignment) -> Match:
     An alignment that does not exist has cost inf and frames -1.
     """
     n, m = cost.shape
+    if alignment.rows == "minmax":
+        low, high = cost.min(axis=1, keepdims=True), cost.max(axis=1, keepdims=True)
+        cost = (cost - low) / np.where(high > low, high - low, 1)
     (layout,) = pack(np.array([0, n]))
     aligner = Aligner(alignment, layout, np.array([0, m]))
     compact = -np.ascontiguousarray(cost.T, dtype=np.float32)
@@ -167,6 +170,8 @@ def check(alignment: Alignment) -> None:
         )
     if alignment.normalize not in ("query", "path", "none"):
         raise KwsbenchError(f"an alignment has normalize={alignment.normalize!r}; use query, path or none")
+    if alignment.rows not in ("none", "minmax"):
+        raise KwsbenchError(f"an alignment has rows={alignment.rows!r}; use none or minmax")
 
 
 def _seeds(layout: Layout) -> npt.NDArray[np.float32]:

@@ -3,20 +3,24 @@
 At 768 dimensions the matrix product of query and utterance frames is about 98% of the work, so one
 tile of products serves every distance of the gram family and every alignment. Utterances are read
 in blocks that fit a memory budget; a job is one group of 32 queries against a run of utterances.
+
+Two things need more than the tile: a distance that knows its neighbours (one more pass over all
+utterances, before any score), and rows scaled by their smallest and largest cost (one more pass
+over the tiles of a job).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from kwsbench import dtw, plugins
+from kwsbench import dtw, plugins, tiles
 from kwsbench.errors import KwsbenchError, PluginError
+from kwsbench.neighbours import Nearness, nearness
 from kwsbench.spec import parse
 from kwsbench.threads import one_torch_thread
 from kwsbench.types import (
@@ -28,6 +32,7 @@ from kwsbench.types import (
     GramDistance,
     Match,
     Matcher,
+    NeighbourDistance,
     PairMatcher,
     Progress,
     Scores,
@@ -35,16 +40,10 @@ from kwsbench.types import (
 )
 
 MEMORY_BYTES = 2**30
-# Utterance frames of one job: many tiles, so that starting one costs nothing, yet enough jobs for all workers.
-JOB_FRAMES = 4096
-# A frame of a smaller norm counts as silence: its cosine with everything is 0.
-TINY_NORM = 1e-30
 # The square of a larger norm does not fit float32.
 HUGE_NORM = 1e18
-# Frames made ready at a time, so that what is in between stays small.
-_CHUNK_FRAMES = 256
 
-Cell = tuple[Distance, Matcher]
+Cell = tuple[Distance | NeighbourDistance, Matcher]
 
 
 def score_pairs(
@@ -78,13 +77,15 @@ def score_grid(
     workers: int,
     memory_bytes: int,
     progress: Progress = no_progress,
+    apart: npt.NDArray[np.bool_] | None = None,
 ) -> list[Scores]:
     """Scores (queries, utterances) of each (distance, matcher), all from one pass over the utterances.
 
-    memory_bytes bounds what is held of the utterances (at least one of them is); the scores
-    themselves and a few megabytes for each worker come on top. Neither it nor workers changes a
-    score by more than the rounding of the matrix product. A query or utterance without frames
-    scores -inf. Raises KwsbenchError on frames that are not finite or not of one dimension.
+    apart: (queries, utterances), True for pairs of one recording: they are scored, but a distance that
+    looks at neighbours does not look there. memory_bytes bounds what is held of the utterances (at
+    least one of them is); the scores themselves and a few megabytes for each worker come on top.
+    Neither it nor workers changes a score by more than the rounding of the matrix product. A query or
+    utterance without frames scores -inf. Raises KwsbenchError on frames that are not finite or not of one dimension.
     """
     for distance, matcher in cells:
         _check_cell(distance, matcher)
@@ -93,9 +94,12 @@ def score_grid(
         raise KwsbenchError(
             f"utterance {lengths.argmax()} has {lengths.max()} frames, expected < {dtw.MAX_FRAMES}; cut it"
         )
-    run = _Run(queries, cells, len(lengths))
+    block_frames = memory_bytes // (queries.values.shape[1] * 8 + 16)
+    wanted = sorted({distance.neighbours for distance, _ in cells if isinstance(distance, NeighbourDistance)})
+    near = {k: nearness(queries, utterances, k, apart, workers=workers, block_frames=block_frames) for k in wanted}
+    run = _Run(queries, cells, len(lengths), near)
     with one_torch_thread(), ThreadPoolExecutor(max(1, workers)) as pool:
-        for first, last in _blocks(lengths, memory_bytes // (queries.values.shape[1] * 8 + 16)):
+        for first, last in _blocks(lengths, block_frames):
             block = utterances.read(first, last)
             futures = [pool.submit(job) for job in run.jobs(block, first)]
             try:
@@ -108,109 +112,103 @@ def score_grid(
     return run.scores
 
 
-class _Unit(NamedTuple):
-    """Frames ready for the product: each of norm 1, with one more dimension, and the norms they had."""
-
-    values: torch.Tensor
-    norms: torch.Tensor
-
-
 class _Run:
     """The queries made ready, and the scores that jobs fill in."""
 
-    def __init__(self, queries: Frames, cells: Sequence[Cell], utterances: int) -> None:
+    def __init__(self, queries: Frames, cells: Sequence[Cell], utterances: int, near: Mapping[int, Nearness]) -> None:
         self.queries = queries
         self.scores = [_no_scores(len(queries), utterances) for _ in cells]
-        self._shared: dict[int, tuple[GramDistance, list[int]]] = {}
+        self._cells = cells
+        self._near = near
         self._slow: list[int] = []
         self._pooled: list[int] = []
+        shared: dict[tuple[int, str], tiles.Finish] = {}
         for index, (distance, matcher) in enumerate(cells):
             if not isinstance(matcher, Alignment):
                 (self._pooled if isinstance(matcher, PairMatcher) else self._slow).append(index)
-            elif isinstance(distance, GramDistance):
-                self._shared.setdefault(id(distance), (distance, []))[1].append(index)
+            elif isinstance(distance, GramDistance | NeighbourDistance):
+                finish = tiles.Finish(distance, matcher.rows, {})
+                shared.setdefault((id(distance), matcher.rows), finish).alignments[index] = matcher
             else:
                 self._slow.append(index)
-        self._cells = cells
+        self._finishes = list(shared.values())
         self._layouts = dtw.pack(queries.offsets)
         norms = _norms(queries, "query", 0)
-        if self._shared and self._layouts:
+        if self._finishes and self._layouts:
             order = np.concatenate([layout.frames for layout in self._layouts])
-            self._unit = _unit(queries.values, norms, -1, order)
+            of_queries = {k: found.queries for k, found in near.items()}
+            self._side = tiles.side(queries.values, norms, of_queries, -1, order)
+        self._seen = 0
 
     def jobs(self, block: Frames, first: int) -> Iterator[Callable[[], None]]:
-        """The work on a block of utterances, in pieces that may run at the same time."""
+        """The work on the next block of utterances, in pieces that may run at the same time."""
         if block.values.shape[1] != self.queries.values.shape[1]:
             raise KwsbenchError(
                 f"queries have {self.queries.values.shape[1]} dimensions, utterances {block.values.shape[1]}; "
                 "use the same encoder, layer and transforms for both"
             )
         norms = _norms(block, "utterance", first)
+        here = slice(self._seen, self._seen + len(norms))
+        self._seen = here.stop
+        near = {k: found.utterances[here] for k, found in self._near.items()}
         for index in self._pooled:
             yield lambda index=index: self._pool(index, block, first)  # type: ignore[misc]
         for index in self._slow:
             for item in range(len(block)):
-                yield lambda index=index, item=item: self._one_by_one(index, block[item], first + item)  # type: ignore[misc]
-        if self._shared and len(block.values):
-            unit = _unit(block.values, norms, 1, np.arange(len(norms)))
-            runs = list(_blocks(block.lengths, JOB_FRAMES))
+                yield (
+                    lambda index=index, item=item: self._one_by_one(index, block, item, first, near)  # type: ignore[misc]
+                )
+        if self._finishes and len(block.values):
+            utterances = tiles.side(block.values, norms, near, 1, np.arange(len(norms)))
+            runs = list(_blocks(block.lengths, tiles.JOB_FRAMES))
             column = 0
             for layout in self._layouts:
-                columns = slice(column, column + len(layout.frames))
-                column = columns.stop
+                queries = self._side.part(slice(column, column + len(layout.frames)))
+                column += len(layout.frames)
                 for run in runs:
                     yield (
-                        lambda layout=layout, columns=columns, run=run: self._align(  # type: ignore[misc]
-                            layout, columns, unit, block.offsets[run[0] : run[1] + 1], first + run[0]
+                        lambda layout=layout, queries=queries, run=run: self._align(  # type: ignore[misc]
+                            layout, queries, utterances, block.offsets[run[0] : run[1] + 1], first + run[0]
                         )
                     )
 
     def _align(
-        self, layout: dtw.Layout, columns: slice, utterances: _Unit, offsets: npt.NDArray[np.int64], first: int
+        self,
+        layout: dtw.Layout,
+        queries: tiles.Side,
+        utterances: tiles.Side,
+        offsets: npt.NDArray[np.int64],
+        first: int,
     ) -> None:
-        """Every gram distance and alignment, of one group of queries and the utterances at offsets."""
-        queries = _Unit(self._unit.values[columns].T, self._unit.norms[columns][None, :])
-        begin, stop = int(offsets[0]), int(offsets[-1])
-        size = dtw.tile_frames(layout, stop - begin)
-        width = len(layout.frames)
-        product = torch.empty(size * width)
-        scratch = torch.empty(size * width)
-        spread = dtw.aligned(size, layout.rows * dtw.LANES)
-        aligners = {
-            index: dtw.Aligner(self._cells[index][1], layout, offsets - begin)  # type: ignore[arg-type]
-            for _, indices in self._shared.values()
-            for index in indices
-        }
-        for frame in range(begin, stop, size):
-            n = min(size, stop - frame)
-            cosine = product[: n * width].view(n, width)
-            torch.mm(utterances.values[frame : frame + n], queries.values, out=cosine)
-            for left, (distance, indices) in zip(range(len(self._shared))[::-1], self._shared.values(), strict=True):
-                # Distances finish in place, so all but the last need a copy.
-                tile = scratch[: n * width].view(n, width).copy_(cosine) if left else cosine
-                distance.finish(tile, utterances.norms[frame : frame + n, None], queries.norms)
-                dtw.spread(tile.numpy(), layout, spread)
-                for index in indices:
-                    aligners[index].feed(spread[:n])
-        for index, aligner in aligners.items():
-            for whole, part in zip(self.scores[index], aligner.scores(), strict=True):
+        """Every shared product's distances and alignments, of one group of queries and the utterances at offsets."""
+        mine = utterances.part(slice(int(offsets[0]), int(offsets[-1])))
+        for index, found in tiles.align(layout, queries, mine, offsets - offsets[0], self._finishes).items():
+            for whole, part in zip(self.scores[index], found, strict=True):
                 whole[layout.queries, first : first + len(offsets) - 1] = part
 
-    def _one_by_one(self, index: int, utterance: npt.NDArray[np.float32], at: int) -> None:
-        """A distance or a matcher that is a plain function: all queries against one utterance."""
+    def _one_by_one(
+        self, index: int, block: Frames, item: int, first: int, near: Mapping[int, npt.NDArray[np.float32]]
+    ) -> None:
+        """A distance or a matcher that is a plain function: all queries against one utterance of a block."""
         distance, matcher = self._cells[index]
         scores, starts, ends = self.scores[index]
+        utterance, at = block[item], first + item
         for query in range(len(self.queries) if len(utterance) else 0):
             if not len(self.queries[query]):
                 continue
-            cost = _cost(distance, self.queries[query], utterance)
+            known = []
+            if isinstance(distance, NeighbourDistance):
+                mine, its = self.queries.offsets[query : query + 2], block.offsets[item : item + 2]
+                k = distance.neighbours
+                known = [self._near[k].queries[mine[0] : mine[1]], near[k][its[0] : its[1]]]
+            cost = _cost(distance, self.queries[query], utterance, *known)
             match = dtw.align(cost, matcher) if isinstance(matcher, Alignment) else _match(matcher, cost)
             scores[query, at], starts[query, at], ends[query, at] = -match.cost, match.start, match.end
 
     def _pool(self, index: int, block: Frames, first: int) -> None:
         """A matcher without alignment: all queries against a block."""
         distance, matcher = self._cells[index]
-        found = matcher.score(self.queries, block, distance, first_utterance=first)  # type: ignore[union-attr]
+        found = matcher.score(self.queries, block, distance, first_utterance=first)  # type: ignore[union-attr, arg-type]
         nothing = (self.queries.lengths == 0)[:, None] | (block.lengths == 0)[None, :]
         for whole, part, none in zip(self.scores[index], found, (-np.inf, -1, -1), strict=True):
             if np.shape(part) != nothing.shape:
@@ -225,10 +223,14 @@ def _check_cell(distance: object, matcher: object) -> None:
         dtw.check(matcher)
     elif not isinstance(matcher, CostMatcher | PairMatcher):
         raise KwsbenchError(f"{_name(matcher)} is no matcher: it has neither match(cost) nor score(queries, …)")
+    elif isinstance(matcher, PairMatcher) and isinstance(distance, NeighbourDistance):
+        raise KwsbenchError(f"{_name(matcher)} aligns no frames, so {_name(distance)} has no neighbours to look at")
 
 
-def _cost(distance: Distance, query: npt.NDArray[np.float32], utterance: npt.NDArray[np.float32]) -> Any:
-    cost = np.asarray(distance.cost(query, utterance))
+def _cost(
+    distance: Any, query: npt.NDArray[np.float32], utterance: npt.NDArray[np.float32], *known: npt.NDArray[np.float32]
+) -> Any:
+    cost = np.asarray(distance.cost(query, utterance, *known))
     if cost.shape != (len(query), len(utterance)):
         expected = (len(query), len(utterance))
         raise PluginError(f"{_name(distance)}: costs of shape {cost.shape}, expected {expected}")
@@ -257,23 +259,6 @@ def _norms(frames: Frames, what: str, first: int) -> npt.NDArray[np.float64]:
             "check its encoder and transforms"
         )
     return norms
-
-
-def _unit(
-    values: npt.NDArray[np.float32], norms: npt.NDArray[np.float64], extra: float, order: npt.NDArray[np.int64]
-) -> _Unit:
-    """Frames in the given order, of norm 1, with one more dimension: -1 in queries, 1 in utterances.
-
-    A product of the two is then cosine - 1.
-    """
-    norms = norms[order]
-    unit = np.empty((len(order), values.shape[1] + 1), dtype=np.float32)
-    unit[:, -1] = extra
-    for first in range(0, len(order), _CHUNK_FRAMES):
-        part = slice(first, first + _CHUNK_FRAMES)
-        divisor = np.maximum(norms[part], TINY_NORM)[:, None]
-        np.divide(values[order[part]], divisor, out=unit[part, :-1], casting="unsafe")
-    return _Unit(torch.from_numpy(unit), torch.from_numpy(norms.astype(np.float32)))
 
 
 def _blocks(lengths: npt.NDArray[np.int64], frames: int) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kwsbench import dtw, engine, plugins
+from kwsbench import dtw, neighbours, plugins, tiles
 from kwsbench.engine import score_grid, score_pairs
 from kwsbench.errors import KwsbenchError, PluginError
 from kwsbench.spec import parse
@@ -55,6 +55,20 @@ class Diagonal:
         return Match(sums[start], start, start + n - 1)
 
 
+class Hubs:
+    """A distance that makes up for hubs, by its two nearest neighbours."""
+
+    neighbours = 2
+
+    def cost(self, x, y, x_nearness, y_nearness):
+        return distance("cosine").cost(x, y) + (x_nearness[:, None] + y_nearness[None, :] + 2) / 2
+
+    def finish(self, tile, utterance_nearness, query_nearness):
+        tile.clamp_(max=0).sub_(utterance_nearness / 2).sub_(query_nearness / 2).sub_(1)
+
+
+SCALED = Alignment(rows="minmax")
+
 # Two groups of lanes, the second of few; queries longer than utterances; items without frames and of one.
 QUERIES = frames([5, 0, 1, 12, 3, *[4] * 32, 7], seed=1)
 UTTERANCES = frames([20, 1, 0, 9, 33, 4, 0], seed=2)
@@ -74,6 +88,74 @@ def test_scores_are_those_of_naive_loops(distance_name, matcher_name):
             # these frames (sqeuclidean), and a path sums at most 45 cells: 5e-4 at worst, 1e-5 for a mean.
             assert -got[0] == pytest.approx(want[0], abs=5e-4, rel=1e-6)
             assert tuple(got[1:]) == want[1:3]
+
+
+def test_rows_are_scaled_over_each_utterance():
+    steps = ((1, 0), (1, 1), (1, 2))
+    queries = Frames.join([*(QUERIES[item] for item in (0, 2, 3, 4)), np.zeros((3, 6), np.float32)])  # a row of ties
+    found = score_pairs(queries, UTTERANCES, "cosine", Alignment(steps=steps, rows="minmax"))
+    for query in range(len(queries)):
+        for utterance in (0, 1, 3, 4, 5):
+            cost = reference.cost_matrix("cosine", queries[query], UTTERANCES[utterance])
+            scaled = [[(c - min(row)) / (max(row) - min(row) or 1) for c in row] for row in cost]
+            want = reference.align(np.array(scaled), steps)
+            # A cosine is right to 6e-7; on UTTERANCES[1], of one frame, every row is one of ties.
+            assert -found.scores[query, utterance] == pytest.approx(want[0], abs=2e-5)
+            if query < 4:
+                assert (found.starts[query, utterance], found.ends[query, utterance]) == want[1:3]
+
+
+def naive_nearness(frames, others, k, together):
+    """Mean cosine of each frame with its k nearest: pure loops."""
+    found = []
+    for item in range(len(frames)):
+        for frame in frames[item].astype(np.float64):
+            cosines = [
+                frame @ other / np.linalg.norm(frame) / np.linalg.norm(other)
+                for at in range(len(others))
+                if not together(item, at)
+                for other in others[at].astype(np.float64)
+            ]
+            nearest = sorted(cosines)[::-1][:k]
+            found.append(sum(nearest) / len(nearest) if nearest else 0.0)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10**3])
+@pytest.mark.parametrize("block_frames", [1, 25, 10**6])
+def test_nearness_is_that_of_naive_loops(k, block_frames, monkeypatch):
+    monkeypatch.setattr(neighbours, "_TILE_ROWS", 7)
+    monkeypatch.setattr(neighbours, "_TILE_COLUMNS", 11)
+    apart = np.zeros((len(QUERIES), len(UTTERANCES)), bool)
+    apart[0, 0] = apart[3, 0] = apart[3, 4] = apart[5:20, 3] = True
+    apart[2] = True  # one frame that has no neighbours at all
+    found = neighbours.nearness(QUERIES, UTTERANCES, k, apart, workers=2, block_frames=block_frames)
+    of_queries = naive_nearness(QUERIES, UTTERANCES, k, lambda q, u: apart[q, u])
+    of_utterances = naive_nearness(UTTERANCES, QUERIES, k, lambda u, q: apart[q, u])
+    assert found.queries == pytest.approx(of_queries, abs=1e-6)
+    assert found.utterances == pytest.approx(of_utterances, abs=1e-6)
+
+
+@pytest.mark.parametrize("how", [Alignment(), Diagonal()], ids=["fast", "slow"])
+def test_a_distance_is_told_its_neighbours(how):
+    found = score_pairs(QUERIES, UTTERANCES, Hubs(), how)
+    never = lambda one, other: False  # noqa: E731
+    of_queries = naive_nearness(QUERIES, UTTERANCES, 2, never)
+    of_utterances = naive_nearness(UTTERANCES, QUERIES, 2, never)
+    recipe = how if isinstance(how, Alignment) else None
+    for query, utterance in [(0, 0), (3, 4), (len(QUERIES) - 1, 3)]:
+        cost = reference.cost_matrix("cosine", QUERIES[query], UTTERANCES[utterance])
+        mine = of_queries[QUERIES.offsets[query] : QUERIES.offsets[query + 1]]
+        its = of_utterances[UTTERANCES.offsets[utterance] : UTTERANCES.offsets[utterance + 1]]
+        cost = cost + (mine[:, None] + its[None, :] + 2) / 2
+        want = reference.align(cost, recipe.steps) if recipe else how.match(cost)
+        assert -found.scores[query, utterance] == pytest.approx(want[0], abs=1e-5)
+        assert (found.starts[query, utterance], found.ends[query, utterance]) == tuple(want[1:3])
+
+
+def test_pooling_has_no_neighbours():
+    with pytest.raises(KwsbenchError, match="MeanPool aligns no frames, so Hubs has no neighbours to look at"):
+        score_pairs(QUERIES, UTTERANCES, Hubs(), matcher("meanpool"))
 
 
 def test_types_and_shapes():
@@ -168,8 +250,17 @@ def test_finish_is_the_cost(name):
 
 
 def all_cells():
-    return [
+    named = [
         (distance(d), matcher(m)) for d in ("cosine", "euclidean") for m in [*MATCHERS, "meanpool", "random:seed=3"]
+    ]
+    one = distance("cosine")
+    return [
+        *named,
+        (one, SCALED),
+        (one, Alignment()),
+        (distance("euclidean"), SCALED),
+        (Hubs(), Alignment()),
+        (Hubs(), SCALED),
     ]
 
 
@@ -185,7 +276,7 @@ def same(one, other):
 def test_neither_workers_nor_memory_change_a_score(workers, memory, monkeypatch):
     want = score_grid(QUERIES, UTTERANCES, all_cells(), workers=1, memory_bytes=10**9)
     monkeypatch.setattr(dtw, "TILE_CELLS", 0)  # 16 frames: the longest utterance crosses two tiles
-    monkeypatch.setattr(engine, "JOB_FRAMES", 10)
+    monkeypatch.setattr(tiles, "JOB_FRAMES", 10)
     same(want, score_grid(QUERIES, UTTERANCES, all_cells(), workers=workers, memory_bytes=memory))
 
 
