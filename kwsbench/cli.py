@@ -60,7 +60,8 @@ def cli() -> None:
 @click.option("--encoder", multiple=True, help="mfcc, nano-hubert@5, hubert-base@all, … Repeatable.")
 @click.option("--transform", multiple=True, help="none, center:scope=speaker+whiten, … Repeatable. [default: none]")
 @click.option("--distance", multiple=True, help="cosine, euclidean, … Repeatable. [default: cosine]")
-@click.option("--matcher", multiple=True, help="sdtw, sdtw:steps=asymmetric, … Repeatable. [default: sdtw]")
+@click.option("--matcher", multiple=True, help="sdtw, sdtw:steps=asymmetric+tnorm, … Repeatable. [default: sdtw]")
+@click.option("--preset", default="", help="A published protocol instead of RUN_FILE: superb, san21, wisniewski25, …")
 @click.option("--board", type=BOARD, default="leaderboards/mine", show_default=True, help="Where records go.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Threads. [default: all cores]")
 @click.option("--memory", type=Memory(), default="2GB", show_default=True, help="How much the scoring may take.")
@@ -68,6 +69,7 @@ def cli() -> None:
 @with_plugins
 def run(
     run_file: Path | None,
+    preset: str,
     board: Path,
     workers: int | None,
     memory: int,
@@ -88,7 +90,10 @@ def run(
     registry = plugins.load(files)
     for owner, problem in registry.broken.items():
         say(f"left out plugin {owner}: {problem}")
-    asked = plan.read_run_file(run_file) if run_file else plan.RunFile()
+    if preset and run_file:
+        raise KwsbenchError("a run file and a preset; give one of them")
+    source = plan.preset(preset) if preset else run_file
+    asked = plan.read_run_file(source) if source else plan.RunFile()
     if not dry_run:
         for place in (board / "results", cache_dir() / "scores"):
             place.mkdir(parents=True, exist_ok=True)  # one that cannot be written is found out before the work
@@ -173,6 +178,70 @@ def leaderboard(board: Path, view: str, metric: str, style: str, top: int, *, wr
             say(f"(no room for {', '.join(left_out)}; widen the terminal, or --format csv)")
 
 
+@cli.command()
+@click.argument("board", type=BOARD)
+@click.option("--metric", type=click.Choice(["map", "p@1", "p@10", "p@n", "auc"]), default="map", show_default=True)
+@click.option("--condition", default="across/isolated", show_default=True, help="Which pairs are ranked.")
+@click.option("--format", "style", type=click.Choice(["plain", "github", "csv"]), default="plain", show_default=True,
+              help="The answer; the whole report; or every figure.")  # fmt: skip
+@click.option("--write", is_flag=True, help="Write BOARD/ablation.md, ablation.csv and its figures.")
+@click.option("--check", is_flag=True, help="Fail unless BOARD/ablation.md and ablation.csv are what the records say.")
+def ablation(board: Path, metric: str, condition: str, style: str, *, write: bool, check: bool) -> None:
+    """Show what each correction of anisotropy does to the score, paired with no correction."""
+    from kwsbench import figures, report
+
+    found = report.read(board, metric=metric, condition=condition)
+    shown = figures.names(found)
+    if check:
+        report.check(board, found, shown)
+        say(f"{board}: the ablation matches the records")
+    elif write:
+        written = report.write(board, found, shown, figures.draw(found))
+        say(f"wrote {', '.join(path.name for path in written)} into {board}")
+    elif style == "plain":
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+        text, left_out = report.plain(found, width)
+        click.echo(text)
+        if left_out:
+            say(f"(no room for {', '.join(left_out)}; widen the terminal, or --format csv)")
+    else:
+        click.echo(report.csv(found) if style == "csv" else report.markdown(board, found, shown), nl=False)
+
+
+@cli.command()
+@click.argument("trials", type=PATH)
+@click.option("--metric", "metrics", multiple=True, help="map, mtwv, min_cnxe, … Repeatable. [default: all]")
+@click.option("--beta", type=float, help="What a false alarm weighs against a miss in the TWV. [default: 12.49]")
+@click.option("--seconds", type=float, help="Speech searched, for P_fa. [default: the ECF's, else P_fa counts trials]")
+@click.option("--threshold", type=float, help="Accept what scores at least this, for the ATWV.")
+@click.option("--llr", is_flag=True, help="The scores are natural log likelihood ratios, so Cnxe means something.")
+@click.option("--qrels", type=PATH, help="TRIALS is a TREC run; these are its judgements.")
+@click.option("--terms", type=PATH, help="TRIALS is a stdlist or kwslist; this is its termlist or kwlist.")
+@click.option("--rttm", type=PATH, help="What was said, with --terms.")
+@click.option("--ecf", type=PATH, help="Which speech counts, with --terms.")
+@click.option("--format", "style", type=click.Choice(["plain", "csv", "json"]), default="plain", show_default=True)
+@click.option("--per-query", is_flag=True, help="A row for each query instead of the figures.")
+@click.option("--det", type=PATH, help="Write the DET curve here: .svg, .png or .csv.")
+def score(trials: Path, style: str, det: Path | None, *, per_query: bool, **options: Any) -> None:
+    """Score TRIALS, anybody's per-trial file: CSV or TSV, a TREC run, or NIST's XML.
+
+    A CSV or TSV file names its columns in the first line: query, reference, label (1 or 0), prediction.
+    """
+    import numpy as np
+
+    from kwsbench import trialscore
+
+    found = trialscore.read(trials, **{name: options.pop(name) for name in ("qrels", "terms", "rttm", "ecf")})
+    settings, assumed = trialscore.settle(found, **options)
+    for note in (*found.notes, *assumed):
+        say(note)
+    report = trialscore.score(found, settings, rng=np.random.default_rng(0))
+    if det:
+        trialscore.write_det(det, found, seconds=settings.seconds)
+        say(f"wrote {det}")
+    click.echo((trialscore.render_queries if per_query else trialscore.render)(report, style), nl=False)
+
+
 @cli.command(name="plugins")
 @click.argument("kind", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -245,12 +314,30 @@ def datasets(name: str | None, files: Sequence[Path], *, prepare: bool, verify: 
 
 @cli.command()
 @click.argument("result", type=PATH)
-def show(result: Path) -> None:
-    """Show one record: what was scored on what, every figure, what was left out and what it cost."""
-    from kwsbench import results
-    from kwsbench.describe import describe_result
+@click.option("--against", type=PATH, default=None, help="Another record of the same data: are the two different?")
+@click.option("--metric", default=None, help="Compare only this one: map, p@1, … [default: all that both have]")
+@click.option("--condition", default=None, help="Only under this: across/isolated, … [default: all that both have]")
+def show(result: Path, against: Path | None, metric: str | None, condition: str | None) -> None:
+    """Show one record: what was scored on what, every figure, what was left out and what it cost.
 
-    for line in describe_result(results.load(result)):
+    With --against, show the differences to another record, paired by keyword and speaker: how sure they are, and
+    how many more keywords or speakers it would take to be sure.
+    """
+    from kwsbench import results
+
+    if against is None:
+        if metric or condition:
+            raise KwsbenchError(
+                "--metric and --condition choose what to compare; name the other record: --against FILE"
+            )
+        from kwsbench.describe import describe_result
+
+        lines = describe_result(results.load(result))
+    else:
+        from kwsbench import compare
+
+        lines = compare.report(results.load(result), results.load(against), condition=condition, metric=metric)
+    for line in lines:
         click.echo(line)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from kwsbench import dataset as manifests
+from kwsbench.diagnostics import NAMES, few_frames
 from kwsbench.leaderboard import fraction, interval
 from kwsbench.plan import datasets
 from kwsbench.plugins import Registry
@@ -68,11 +69,16 @@ def describe_result(result: Result) -> Iterator[str]:
         )
         lines = [(name, interval(figure), fraction(figure.chance)) for name, figure in found.metrics.items()]
         yield tabulate(lines, headers=["metric", "value [95% interval]", "chance"], disable_numparse=True)
-    for when, shape in result.isotropy.items():
-        yield (
-            f"\nisotropy {when} the transform: mean cosine {fraction(shape.mean_cosine)}, IsoScore "
-            f"{fraction(shape.isoscore)} ({shape.frames} frames of {shape.dims} dimensions)"
-        )
+    before, after = (result.isotropy.get(when) for when in ("before", "after"))
+    if before and after:
+        yield f"\nisotropy of {after.frames} frames of {after.dims} dimensions"
+        warning = few_frames(after.frames, after.dims)
+        if warning:
+            yield warning
+        shapes = [
+            (name, fraction(before.figure(name)), fraction(after.figure(name)), what) for name, what in NAMES.items()
+        ]
+        yield tabulate(shapes, headers=["", "before", "after", ""], disable_numparse=True)
     for title, record in (("data", result.data), ("costs", result.costs)):
         if record:
             yield f"\n{title}"

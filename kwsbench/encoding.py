@@ -117,14 +117,14 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def survey_audio(clips: Sequence[Clip]) -> tuple[float, dict[str, int]]:
-    """Seconds of audio in the clips, and how many files are read otherwise than as they are."""
+def survey_audio(clips: Sequence[Clip]) -> tuple[npt.NDArray[np.float64], dict[str, int]]:
+    """Seconds of audio of each clip, and how many files are read otherwise than as they are."""
     infos = {path: audio.info(path) for path in sorted({clip.path for clip in clips})}
-    seconds = 0.0
-    for clip in clips:
+    seconds = np.zeros(len(clips))
+    for at, clip in enumerate(clips):
         duration_s = infos[clip.path].duration_s
         end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
-        seconds += end_s - (clip.start_s or 0.0)
+        seconds[at] = end_s - (clip.start_s or 0.0)
     changes = Counter[str]()
     for info in infos.values():
         if info.rate_hz != SAMPLE_RATE_HZ:

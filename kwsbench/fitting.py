@@ -7,6 +7,9 @@ speaker       all that the item's speaker says in the item's split; ``query_mate
               many queries that is other recordings, only their own source recording, or only themselves
 utterance     each item itself
 
+A correction that must know the speakers (``kwsbench.types.SpeakerTransform``) gets the same frames one
+array a speaker, and takes no scope that would show it a single speaker.
+
 No label reaches a transform. In a chain each link is fitted on what the links before it return.
 Fits see at most FIT_FRAMES frames, evenly spaced, so that memory does not follow the corpus.
 """
@@ -26,9 +29,12 @@ from kwsbench.plugins import Registry
 from kwsbench.spec import SCOPES, Spec, format_chain
 from kwsbench.store import StoredFrames
 from kwsbench.trials import Trials
-from kwsbench.types import Apply, Frames, Transform
+from kwsbench.types import Apply, Frames, SpeakerTransform, Transform
 
 DEFAULT_SCOPE = "corpus"
+MANY_SPEAKERS = ("corpus", "heldout", "transductive")
+"""The scopes under which a transform sees more than one speaker."""
+
 FIT_FRAMES = 262_144
 
 Array = npt.NDArray[np.float32]
@@ -40,6 +46,17 @@ def scope_of(link: Spec) -> str:
     if scope not in SCOPES:
         raise KwsbenchError(f"{link}: scope is {scope!r}, expected one of {', '.join(SCOPES)}")
     return scope
+
+
+def create(link: Spec, registry: Registry) -> Transform | SpeakerTransform:
+    """The transform of a link. Raises KwsbenchError when its scope can tell it nothing."""
+    transform: Transform | SpeakerTransform = registry.create("transforms", without_scope(link))
+    if isinstance(transform, SpeakerTransform) and scope_of(link) not in MANY_SPEAKERS:
+        raise KwsbenchError(
+            f"{link}: {link.name} compares speakers, and this scope shows it one at a time; "
+            f"use scope={', '.join(MANY_SPEAKERS[:-1])} or {MANY_SPEAKERS[-1]}"
+        )
+    return transform
 
 
 def without_scope(link: Spec) -> Spec:
@@ -101,12 +118,12 @@ class CorrectedUtterances:
 
 
 def fit(frames: StoredFrames, trials: Trials, chain: tuple[Spec, ...], registry: Registry) -> FittedChain:
-    """Fit every link of a chain in turn."""
+    """Fit every link of a chain in turn, each when it is first needed. A scope that cannot be is told at once."""
+    transforms = [create(link, registry) for link in chain]
     fitted = FittedChain(frames, trials, chain)
     if not frames.lengths[trials.utterances].any():
         raise KwsbenchError(f"{format_chain(chain)}: every utterance is too short for the encoder; nothing to fit on")
-    for spec in chain:
-        transform = registry.create("transforms", without_scope(spec))
+    for spec, transform in zip(chain, transforms, strict=True):
         fitted.links.append(_Link(fitted, len(fitted.links), transform, spec, scope_of(spec)))
     return fitted
 
@@ -132,18 +149,35 @@ class _Link:
 
     owner: FittedChain
     position: int
-    transform: Transform
+    transform: Transform | SpeakerTransform
     spec: Spec
     scope: str
     fits: dict[str | tuple[str, str], Apply] = field(default_factory=dict)
 
     def __call__(self, values: Array, item: int) -> Array:
-        if self.scope == "utterance":
+        if self.scope == "utterance" and not isinstance(self.transform, SpeakerTransform):
             return self._checked(self.transform.fit(values), values)
         key, items = self._material(item)
         if key not in self.fits:
-            self.fits[key] = self.transform.fit(self._before(items))
+            self.fits[key] = self._fit(items())
         return self._checked(self.fits[key], values)
+
+    def _fit(self, items: Sequence[int]) -> Apply:
+        """The transform fitted on these clips."""
+        if not items:
+            raise KwsbenchError(f"{self.spec}: the data set has no clips with split 'heldout' to fit on")
+        total = int(self.owner.frames.lengths[list(items)].sum())
+        if not total:
+            raise KwsbenchError(f"{self.spec}: every clip that it is fitted on is too short for the encoder")
+        if not isinstance(self.transform, SpeakerTransform):
+            return self.transform.fit(self._before(items, step=-(-total // FIT_FRAMES)))
+        speakers: dict[str, list[int]] = {}
+        for index in items:
+            if self.owner.frames.lengths[index]:
+                speakers.setdefault(self.owner.trials.clips[index].speaker, []).append(index)
+        # Each speaker's first frame is kept, so that nobody is thinned away: one frame more than the even share.
+        step = -(-total // max(1, FIT_FRAMES - len(speakers)))
+        return self.transform.fit_speakers([self._before(said, step=step) for said in speakers.values()])
 
     def _material(self, item: int) -> tuple[str | tuple[str, str], Callable[[], Sequence[int]]]:
         """What the transform of this item is fitted on: a key for its group, and the group's clips."""
@@ -160,15 +194,10 @@ class _Link:
             return "transductive", lambda: [*trials.utterances.tolist(), *trials.queries.tolist()]
         return "corpus", trials.utterances.tolist
 
-    def _before(self, items: Callable[[], Sequence[int]]) -> Array:
-        """The frames of a group as the links before this one return them, evenly thinned."""
-        wanted = items()
-        if not wanted:
-            raise KwsbenchError(f"{self.spec}: the data set has no clips with split 'heldout' to fit on")
-        total = int(self.owner.frames.lengths[list(wanted)].sum())
-        step = max(1, -(-total // FIT_FRAMES))
+    def _before(self, items: Sequence[int], *, step: int) -> Array:
+        """Every step-th frame of a group of clips as the links before this one return them."""
         parts, skip = [], 0
-        for index in wanted:
+        for index in items:
             values = self.owner.frames.item(index)
             for link in self.owner.links[: self.position]:
                 if len(values):
@@ -176,8 +205,6 @@ class _Link:
             if len(values):
                 parts.append(values[skip::step])
                 skip = (skip - len(values)) % step
-        if not parts:
-            raise KwsbenchError(f"{self.spec}: every clip that it is fitted on is too short for the encoder")
         return np.ascontiguousarray(np.concatenate(parts), np.float32)
 
     def _checked(self, apply: Apply, values: Array) -> Array:

@@ -36,7 +36,7 @@ def register_transforms(register: Register) -> None:
 
 @hookspec
 def register_distances(register: Register) -> None:
-    """Register costs between frames: factories of ``kwsbench.types.Distance``, ``GramDistance`` or ``NeighbourDistance``."""
+    """Register costs between frames: factories of ``Distance``, ``GramDistance`` or ``NeighbourDistance``."""
 
 
 @hookspec
@@ -46,7 +46,7 @@ def register_matchers(register: Register) -> None:
 
 @hookspec
 def register_score_norms(register: Register) -> None:
-    """Register corrections of scores, written after a matcher (``sdtw+tnorm``): factories of ``kwsbench.types.ScoreNorm``."""
+    """Register corrections of scores, written after a matcher (``sdtw+tnorm``): factories of ``ScoreNorm``."""
 
 
 @hookspec

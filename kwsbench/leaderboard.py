@@ -195,8 +195,8 @@ def _line(row: Row, rank: str, metric: str) -> dict[str, str]:
     line["gap"] = "" if gap is None else f"{'+' if gap >= 0 else ''}{fraction(gap)}"
     if row.oracle and row.chosen_among > 1:
         line["oracle"] = f"{row.oracle.layer}: {fraction(row.oracle_map)}"
-    line["cos"] = "" if row.isotropy is None else fraction(row.isotropy.mean_cosine)
-    line["IsoScore"] = "" if row.isotropy is None else fraction(row.isotropy.isoscore)
+    line["cos"] = "" if row.isotropy is None else fraction(row.isotropy.figure("mean_cosine"))
+    line["IsoScore"] = "" if row.isotropy is None else fraction(row.isotropy.figure("isoscore"))
     line["chosen of"] = str(row.chosen_among) if row.chosen_among > 1 else ""
     line["failed"] = row.error or ""
     return line

@@ -1,4 +1,4 @@
-"""How good a ranking is: average precision, precision at k, AUC for each query; the pooled equal error rate.
+"""How good a ranking is: average precision, precision and recall at k, AUC, what must be heard; the pooled EER.
 
 Tied scores have no order, so every metric here is its *expected value* over all orders of the tied
 items (McSherry & Najork 2008, "Computing information retrieval performance measures efficiently in
@@ -13,6 +13,7 @@ Labels: 1 positive, 0 negative, -1 not a trial: left out, whatever its score. Tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ class QueryMetrics(NamedTuple):
     items* (as trec_eval does): a short list cannot fill its first page.
     p_at_n: precision at N, the query's number of positives (R-precision). 1 is always within reach.
     auc: how often a positive outscores a negative, ties counting half.
+    r_at_10, r_at_100: the share of the query's positives among the first k; a query with more than k
+    of them cannot reach 1.
 
     A query without positives (or without trials) has no metric at all. A list of nothing but positives
     has every one but the AUC, which needs a negative.
@@ -44,6 +47,8 @@ class QueryMetrics(NamedTuple):
     p_at_10: float
     p_at_n: float
     auc: float
+    r_at_10: float
+    r_at_100: float
 
 
 class _TieGroups(NamedTuple):
@@ -67,7 +72,7 @@ def rank_rows(scores: FloatArray, labels: Labels) -> dict[str, Doubles]:
 
     scores, labels: (queries, utterances). Raises KwsbenchError where a trial's score is NaN.
     """
-    _check(scores, labels)
+    check_trials(scores, labels)
     trial, positive = labels >= 0, labels == 1
     trials, relevant = trial.sum(axis=1), positive.sum(axis=1)
 
@@ -120,7 +125,7 @@ def eer(scores: FloatArray, labels: Labels) -> float:
     throughout has 0.5 and a reversed one 1. It is not the EER of the ROC's convex hull, which never
     exceeds 0.5 and so hides a ranking that is worse than chance.
     """
-    _check(scores, labels)
+    check_trials(scores, labels)
     trial = labels >= 0
     keys, positive = -scores[trial], labels[trial] == 1
     order = np.argsort(keys)
@@ -149,6 +154,52 @@ def equal_error(false_alarms: Doubles, hits: Doubles) -> Doubles:
     return crossing
 
 
+def listening(
+    scores: FloatArray,
+    labels: Labels,
+    durations_s: Doubles,
+    shares: Sequence[float] = (0.5, 0.8, 0.95),
+) -> Doubles:
+    """The share of a query's archive to be heard until that share of its positives is found: (queries, shares).
+
+    Somebody listens to whole utterances in ranked order and stops after the ceil(share * positives)-th
+    positive. The archive is the query's trials; a share of it is a share of their seconds. NaN for a
+    query without positives, or whose trials last 0 s.
+
+    scores, labels: (queries, utterances); durations_s: (utterances,), finite, >= 0; shares: above 0, up
+    to 1. Raises KwsbenchError where they are not.
+
+    Ties: the expected value, exact for any durations. Until the j-th of p tied positives is found, a
+    given tied positive is among the first j with probability j/p, and a given tied negative falls into
+    one of the first j of the p + 1 gaps between positives with probability j/(p + 1). With g items of
+    equal duration that makes j(g + 1)/(p + 1) of them. All scores equal: what a random order costs.
+    """
+    check_trials(scores, labels)
+    durations_s = np.asarray(durations_s, dtype=np.float64)
+    if durations_s.shape != scores.shape[1:] or not np.all(np.isfinite(durations_s) & (durations_s >= 0.0)):
+        raise KwsbenchError(f"durations must be {scores.shape[1]} numbers of seconds >= 0, one an utterance")
+    if not all(0.0 < share <= 1.0 for share in shares):
+        raise KwsbenchError("shares of the positives to find must be above 0 and up to 1")
+    heard = np.full((len(scores), len(shares)), np.nan)
+    for query in range(len(scores)):
+        trial = labels[query] >= 0
+        positive, seconds = labels[query, trial] == 1, durations_s[trial]
+        _, group = np.unique(-scores[query, trial], return_inverse=True)
+        positives = np.bincount(group, weights=positive)
+        positive_s = np.bincount(group, weights=positive * seconds)
+        negative_s = np.bincount(group, weights=~positive * seconds)
+        found, passed_s = _running_total(positives), _running_total(positive_s + negative_s)
+        if not found[-1] or not passed_s[-1]:
+            continue
+        for column, share in enumerate(shares):
+            wanted = max(1.0, np.ceil(share * found[-1] - 1e-9))  # 0.07 * 100 exceeds 7, and means 7
+            last = np.searchsorted(found[1:], wanted)
+            j, p = wanted - found[last], positives[last]
+            inside_s = j / p * positive_s[last] + j / (p + 1) * negative_s[last]
+            heard[query, column] = (passed_s[last] + inside_s) / passed_s[-1]
+    return heard
+
+
 def _expected(groups: _TieGroups, trials: Counts, relevant: Counts) -> dict[str, Doubles]:
     """Every metric from its groups of ties; trials, relevant: (queries,)."""
     queries = len(trials)
@@ -173,9 +224,11 @@ def _expected(groups: _TieGroups, trials: Counts, relevant: Counts) -> dict[str,
         # bincount of nothing is integer, weights or not
         return np.bincount(row, weights=contributions, minlength=queries).astype(np.float64)
 
+    def found(k: Counts) -> Doubles:
+        return over_queries(share * np.clip(k[row] - above, 0, size))
+
     def precision(k: Counts) -> Doubles:
-        reached = np.clip(k[row] - above, 0, size)
-        return _divide(over_queries(share * reached), np.where(relevant > 0, k, 0))
+        return _divide(found(k), np.where(relevant > 0, k, 0))
 
     return {
         "ap": _divide(over_queries(precisions), relevant),
@@ -183,10 +236,13 @@ def _expected(groups: _TieGroups, trials: Counts, relevant: Counts) -> dict[str,
         "p_at_10": precision(np.full(queries, 10)),
         "p_at_n": precision(relevant),
         "auc": _divide(over_queries(wins), relevant * negatives),
+        "r_at_10": _divide(found(np.full(queries, 10)), relevant),
+        "r_at_100": _divide(found(np.full(queries, 100)), relevant),
     }
 
 
-def _check(scores: FloatArray, labels: Labels) -> None:
+def check_trials(scores: FloatArray, labels: Labels) -> None:
+    """Raise KwsbenchError unless shapes agree, labels are 1, 0 or -1 and no trial's score is NaN. Any shape."""
     if scores.shape != labels.shape:
         raise KwsbenchError(f"scores {scores.shape} and labels {labels.shape} must have the same shape")
     if labels.dtype != np.bool_ and labels.size and (labels.min() < -1 or labels.max() > 1):

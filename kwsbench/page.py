@@ -133,7 +133,9 @@ def _rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[dict[str, Any]
             "rank": {condition: found[at] for condition, found in spans.items() if at in found},
             "of": {condition: _figures(found) for condition, found in row.metrics.items()},
             "gap": {kind: row.gap(kind=kind) for kind in ("isolated", "inside")},
-            "shape": [row.isotropy.mean_cosine, row.isotropy.isoscore] if row.isotropy else [None, None],
+            "shape": [row.isotropy.figure("mean_cosine"), row.isotropy.figure("isoscore")]
+            if row.isotropy
+            else [None, None],
         }
         for at, row in enumerate(rows)
     ]
@@ -157,7 +159,9 @@ def _cell(record: Result) -> dict[str, Any]:
             condition: [found.metrics["map"].value, found.metrics["map"].low, found.metrics["map"].high]
             for condition, found in record.conditions.items()
         },
-        "shape": [[shape.mean_cosine, shape.isoscore] if shape else [None, None] for shape in shapes],
+        "shape": [
+            [shape.figure("mean_cosine"), shape.figure("isoscore")] if shape else [None, None] for shape in shapes
+        ],
         "error": record.error,
     }
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from kwsbench.errors import KwsbenchError
+from kwsbench.errors import KwsbenchError, UnknownName
 from kwsbench.fitting import DEFAULT_SCOPE, scope_of, without_scope
 from kwsbench.plugins import Registry
-from kwsbench.spec import Spec, parse, parse_chain
+from kwsbench.spec import Spec, format_chain, parse, parse_chain
 
 AXES = ("dataset", "encoder", "transform", "distance", "matcher")
 DEFAULTS = {"transform": ["none"], "distance": ["cosine"], "matcher": ["sdtw"]}
@@ -37,6 +40,8 @@ class RunFile(Axes, frozen=True, forbid_unknown_fields=True):
     """RUN.toml: the axes that all grids share, and any number of grids that set their own."""
 
     title: str = ""
+    protocol: Literal["strict", "pooled", "pooled+self"] = "strict"
+    """which pairs are ranked together, see kwsbench.trials"""
     grid: list[Axes] = []
 
 
@@ -46,11 +51,20 @@ class Leaf:
 
     distance: Spec
     matcher: Spec
+    norms: Chain = ()
+    """corrections of the finished scores, in order"""
+
+    @property
+    def matching(self) -> str:
+        """The matcher and what follows it, as they are written."""
+        return format_chain((self.matcher, *self.norms))
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything to score, merged: no cell stands in it twice."""
+
+    protocol: str
 
     tree: Mapping[Spec, Mapping[Spec, Mapping[str, Mapping[Chain, Sequence[Leaf]]]]]
     """data set → encoder (without layers) → layers as asked ("" for all) → chain → leaves"""
@@ -68,6 +82,16 @@ def read_run_file(path: Path) -> RunFile:
         raise KwsbenchError(f"{path}: {error}; keys are {', '.join(AXES)}, title and [[grid]]") from None
 
 
+def preset(name: str) -> Path:
+    """The run file of a published protocol, by its name: NAME.toml in a package of the group ``kwsbench.presets``."""
+    folders = [files(point.value) for point in entry_points(group="kwsbench.presets")]
+    known = {place.name.removesuffix(".toml"): place for folder in folders for place in folder.iterdir()
+             if place.name.endswith(".toml")}  # fmt: skip
+    if name not in known:
+        raise UnknownName("preset", name, known)
+    return Path(str(known[name]))
+
+
 def build(run: RunFile, options: Mapping[str, Sequence[str]], registry: Registry) -> Plan:
     """The plan of a run file, whose axes the options of the command line replace. Every name is checked."""
     tree: dict[Spec, dict[Spec, dict[str, dict[Chain, dict[Leaf, None]]]]] = {}
@@ -82,7 +106,7 @@ def build(run: RunFile, options: Mapping[str, Sequence[str]], registry: Registry
         encoders = [_checked(registry, "encoders", parse(text)) for text in axes["encoder"]]
         chains = [_checked_chain(registry, text) for text in axes["transform"]]
         leaves = [
-            Leaf(_checked(registry, "distances", parse(d)), _checked(registry, "matchers", parse(m)))
+            Leaf(_checked(registry, "distances", parse(d)), *_checked_matching(registry, m))
             for d in axes["distance"]
             for m in axes["matcher"]
         ]
@@ -91,8 +115,9 @@ def build(run: RunFile, options: Mapping[str, Sequence[str]], registry: Registry
                 layers = tree.setdefault(dataset, {}).setdefault(encoder.without_layers(), {})
                 for chain in chains:
                     layers.setdefault(encoder.layers, {}).setdefault(chain, {}).update(dict.fromkeys(leaves))
-    return Plan({d: {e: {a: {c: list(v) for c, v in cs.items()} for a, cs in ls.items()} for e, ls in es.items()}
-                 for d, es in tree.items()})  # fmt: skip
+    listed = {d: {e: {a: {c: list(v) for c, v in cs.items()} for a, cs in ls.items()} for e, ls in es.items()}
+              for d, es in tree.items()}  # fmt: skip
+    return Plan(run.protocol, listed)
 
 
 def choose_layers(asked: str, encoder: Spec, layers: Sequence[str]) -> list[str]:
@@ -146,6 +171,11 @@ def _checked(registry: Registry, kind: str, spec: Spec) -> Spec:
     if spec.layers and kind != "encoders":
         raise KwsbenchError(f"{spec}: only encoders have layers; leave out @{spec.layers}")
     return Spec(spec.name, spec.layers, registry.find(kind, spec.name).canonical(spec.params))
+
+
+def _checked_matching(registry: Registry, text: str) -> tuple[Spec, Chain]:
+    matcher, *norms = parse_chain(text)
+    return _checked(registry, "matchers", matcher), tuple(_checked(registry, "score_norms", norm) for norm in norms)
 
 
 def _checked_chain(registry: Registry, text: str) -> Chain:

@@ -111,6 +111,7 @@ def check_comparable(records: Sequence[Result]) -> None:
         for what, found in (
             ("scoring versions", {str(record.scoring) for record in mine}),
             ("data digests", {record.data.digest[:12] for record in mine if record.data}),
+            ("protocols", {record.protocol for record in mine}),
         ):
             if len(found) > 1:
                 values = ", ".join(sorted(found))

@@ -172,9 +172,9 @@ class Result(Record, frozen=True, kw_only=True):
         return found.metrics.get(name) if found else None
 
 
-def number(value: float) -> float | None:
+def number(value: float, digits: int = 6) -> float | None:
     """A figure for a record: JSON has no NaN, so what is undefined is null."""
-    return None if math.isnan(value) else round(float(value), 6)
+    return None if math.isnan(value) else round(float(value), digits)
 
 
 def save(result: Result, folder: Path) -> Path:

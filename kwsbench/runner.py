@@ -22,18 +22,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from kwsbench import encoding, engine, fitting, isotropy, results
-from kwsbench.errors import KwsbenchError, one_line
+from kwsbench import diagnostics, encoding, engine, fitting, results
+from kwsbench.errors import KwsbenchError, PluginError, one_line
 from kwsbench.plan import Chain
 from kwsbench.plugins import Registry
 from kwsbench.provenance import peak_memory_mb, provenance
 from kwsbench.results import Combination, ConditionResult, Costs, Data, Isotropy, Result
 from kwsbench.store import FrameStore, StoredFrames, atomic_write
 from kwsbench.survey import ALL_LAYERS, Cell, Job, Survey
-from kwsbench.types import Frames, FrameSource, Progress, Scores, no_progress
+from kwsbench.trials import Trials
+from kwsbench.types import Frames, FrameSource, Progress, ScoreNorm, Scores, no_progress
 
-ISOTROPY_FRAMES = 20_000
+ISOTROPY_FRAMES = 10_000
 """Isotropy is measured on at most so many frames, evenly spaced over the utterances."""
 
 
@@ -93,7 +95,8 @@ class Run:
         for layer, chains in job.cells.items():
             try:
                 frames = reduce(StoredFrames.then, (store.layer(layer) for store in stores))
-                before = measure(fitting.fit(frames, job.data.trials, (), self.registry).utterances())
+                plain = fitting.fit(frames, job.data.trials, (), self.registry)
+                before = measure(plain.utterances(), job.data.trials)
             except Exception as error:  # noqa: BLE001 - recorded, and the next layer may be sound
                 self._fail([cell for cells in chains.values() for cell in cells], error)
                 continue
@@ -128,12 +131,12 @@ class Run:
         try:
             fitted = fitting.fit(layer.frames, job.data.trials, chain, self.registry)
             queries = fitted.queries()
-            shape = {"before": layer.isotropy, "after": measure(fitted.utterances())}
+            shape = {"before": layer.isotropy, "after": measure(fitted.utterances(), job.data.trials)}
         except Exception as error:  # noqa: BLE001 - recorded, and the next chain may be sound
             self._fail(cells, error)
             return
         fit_s, started = time.perf_counter() - started, time.perf_counter()
-        outcomes = self._score(queries, fitted.utterances(), cells)
+        outcomes = self._score(queries, fitted.utterances(), job.data.trials, cells)
         score_s, started = time.perf_counter() - started, time.perf_counter()
         with ThreadPoolExecutor(self.options.workers) as pool:
             measured = list(pool.map(partial(_evaluate, job), outcomes))
@@ -155,25 +158,42 @@ class Run:
             self._keep_scores(cell, scores)
             self._save(cell, data=data, conditions=conditions, isotropy=shape, costs=costs, provenance=provenance())
 
-    def _score(self, queries: Frames, utterances: FrameSource, cells: Sequence[Cell]) -> list[Scores | Exception]:
+    def _score(
+        self, queries: Frames, utterances: FrameSource, trials: Trials, cells: Sequence[Cell]
+    ) -> list[Scores | Exception]:
         """One tile for all cells; if that fails, each alone, so that only the culprit is recorded as failed."""
         try:
             # Cells that name the same distance share the object, so the engine finishes its tile once.
             make = cache(self.registry.create)
-            leaves = [(make("distances", cell.leaf.distance), make("matchers", cell.leaf.matcher)) for cell in cells]
-            return list(
-                engine.score_grid(
-                    queries,
-                    utterances,
-                    leaves,
-                    workers=self.options.workers,
-                    memory_bytes=self.options.memory_bytes,
-                )
+            leaves = list(dict.fromkeys((cell.leaf.distance, cell.leaf.matcher) for cell in cells))
+            found = engine.score_grid(
+                queries,
+                utterances,
+                [(make("distances", distance), make("matchers", matcher)) for distance, matcher in leaves],
+                workers=self.options.workers,
+                memory_bytes=self.options.memory_bytes,
+                apart=trials.apart,
             )
+            by_leaf = dict(zip(leaves, found, strict=True))
+            return [
+                self._normalize(by_leaf[cell.leaf.distance, cell.leaf.matcher], trials, cell.leaf.norms)
+                for cell in cells
+            ]
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             if len(cells) == 1:
                 return [error]
-            return [outcome for cell in cells for outcome in self._score(queries, utterances, [cell])]
+            return [outcome for cell in cells for outcome in self._score(queries, utterances, trials, [cell])]
+
+    def _normalize(self, found: Scores, trials: Trials, norms: Chain) -> Scores:
+        """Scores after the corrections that follow the matcher."""
+        scores = found.scores
+        for spec in norms:
+            norm: ScoreNorm = self.registry.create("score_norms", spec)
+            corrected = np.asarray(norm.normalize(scores.copy(), ~trials.apart & np.isfinite(scores)), np.float32)
+            if corrected.shape != scores.shape:
+                raise PluginError(f"{spec}: scores of shape {corrected.shape}, expected {scores.shape}")
+            scores = corrected
+        return found._replace(scores=scores)
 
     def _keep_scores(self, cell: Cell, scores: Scores) -> None:
         """Raw scores stay in the cache: metrics can be computed anew, and two runs compared pair by pair."""
@@ -192,7 +212,11 @@ class Run:
 
     def _save(self, cell: Cell, **outcome: Any) -> None:
         result = Result(
-            fingerprint=cell.fingerprint, combination=cell.combination, identity=dict(cell.identity), **outcome
+            fingerprint=cell.fingerprint,
+            combination=cell.combination,
+            identity=dict(cell.identity),
+            protocol=cell.identity["protocol"]["lists"],
+            **outcome,
         )
         place = self.options.board / "results" / result.file_name
         if not result.error:
@@ -219,28 +243,38 @@ def _evaluate(job: Job, outcome: Scores | Exception) -> tuple[Scores, dict[str, 
     if isinstance(outcome, Exception):
         return outcome
     try:
-        return outcome, job.data.scorer.evaluate(outcome.scores)
+        return outcome, job.data.scorer.evaluate(outcome, job.times)
     except KwsbenchError as error:
         return error
 
 
-def measure(utterances: FrameSource) -> Isotropy:
+def measure(utterances: FrameSource, trials: Trials) -> Isotropy:
     """Isotropy of the frames that are searched, evenly thinned to ISOTROPY_FRAMES at most."""
     starts = np.concatenate([[0], np.cumsum(utterances.lengths)]).tolist()
     step = max(1, -(-starts[-1] // ISOTROPY_FRAMES))
-    sample = np.concatenate(
-        [
-            utterances.read(i, i + 1).values[-start % step :: step]
-            for i, (start, stop) in enumerate(pairwise(starts))
-            if stop > start
-        ]
+    parts = {
+        item: utterances.read(item, item + 1).values[-start % step :: step]
+        for item, (start, stop) in enumerate(pairwise(starts))
+        if stop > start
+    }
+    sample = np.concatenate(list(parts.values()))
+    items = np.repeat(list(parts), [len(part) for part in parts.values()])
+    clips = [trials.clips[index] for index in trials.utterances]
+    figures = diagnostics.measure(
+        sample,
+        recordings=_codes([clip.recording for clip in clips])[items],
+        speakers=_codes([clip.speaker for clip in clips])[items],
+        words=_codes([clip.keyword or "" for clip in clips], missing="")[items],
+        items=items,
     )
-    return Isotropy(
-        mean_cosine=results.number(isotropy.mean_cosine(sample)),
-        isoscore=results.number(isotropy.isoscore(sample)),
-        frames=len(sample),
-        dims=sample.shape[1],
-    )
+    named = {name: results.number(value) for name, value in figures.items()}
+    return Isotropy(frames=len(sample), dims=sample.shape[1], figures=named)
+
+
+def _codes(names: Sequence[str], missing: str | None = None) -> npt.NDArray[np.int64]:
+    """Numbers for names, alike for equal ones; -1 for what is missing."""
+    codes = np.unique(names, return_inverse=True)[1]
+    return np.where(np.array(names) == missing, -1, codes)
 
 
 def describe_data(job: Job, frames: StoredFrames, chain: Chain) -> Data:

@@ -13,7 +13,7 @@ from kwsbench.errors import KwsbenchError, one_line
 from kwsbench.plan import Chain, Leaf, Plan, layer_plan
 from kwsbench.plugins import Registry
 from kwsbench.results import Combination
-from kwsbench.scoring import Scorer
+from kwsbench.scoring import FrameTimes, Scorer
 from kwsbench.spec import Spec, format_chain
 from kwsbench.store import fingerprint
 from kwsbench.trials import Trials, build
@@ -64,6 +64,7 @@ class Job:
     encoder: Spec
     described: Mapping[str, Any]
     languages: tuple[str, ...]
+    times: FrameTimes | None
     cells: Mapping[str, Mapping[Chain, list[Cell]]]
     error: Exception | None = None
     """why the encoder cannot be had; then its layers are those that were asked for"""
@@ -116,7 +117,7 @@ def survey(
     make = _Encoders(registry)
     for spec, encoders in plan.tree.items():
         try:
-            data = open_dataset(spec, registry, prepare=prepare, progress=progress)
+            data = open_dataset(spec, registry, protocol=plan.protocol, prepare=prepare, progress=progress)
         except Exception as error:  # noqa: BLE001 - a data set's plugin may raise anything; the others go on
             problems.append(f"{spec}: {one_line(error)}")
             continue
@@ -128,7 +129,9 @@ def survey(
     return Survey(jobs, list(dict.fromkeys(problems)))
 
 
-def open_dataset(spec: Spec, registry: Registry, *, prepare: bool, progress: Progress = no_progress) -> Searchable:
+def open_dataset(
+    spec: Spec, registry: Registry, *, prepare: bool, protocol: str = "strict", progress: Progress = no_progress
+) -> Searchable:
     """Load, pin and label a data set."""
     source = registry.create("datasets", spec)
     if not prepare and not source.prepared:
@@ -138,12 +141,12 @@ def open_dataset(spec: Spec, registry: Registry, *, prepare: bool, progress: Pro
     dataset = replace(loaded, clips=tuple(sorted(loaded.clips, key=lambda clip: (clip.split == "heldout", clip.id))))
     digests = manifests.file_digests(dataset.clips, progress)
     manifests.check_copies(dataset, digests)
-    trials = build(dataset.clips, name=dataset.name)
+    trials = build(dataset.clips, name=dataset.name, protocol=protocol)
     seconds, changes = encoding.survey_audio([clip for clip in dataset.clips if clip.split == "search"])
     keys = [manifests.audio_key(clip, digests[clip.path]) for clip in dataset.clips]
     digest = manifests.digest(dataset.clips, digests)
     numerics = {"soxr": version("soxr")} if any(change.startswith("resampled") for change in changes) else {}
-    return Searchable(dataset, trials, digest, keys, seconds, changes, numerics, Scorer(trials))
+    return Searchable(dataset, trials, digest, keys, float(seconds.sum()), changes, numerics, Scorer(trials, seconds))
 
 
 class _Description(NamedTuple):
@@ -152,6 +155,7 @@ class _Description(NamedTuple):
     described: Mapping[str, Any]
     layers: list[str]
     languages: tuple[str, ...]
+    times: FrameTimes | None
     error: Exception | None = None
 
 
@@ -170,9 +174,10 @@ class _Encoders:
                 encoding.check_layers(encoder, spec)
                 described = encoding.describe(encoder, spec, self.registry)
                 languages = tuple(getattr(encoder, "languages", ()))
-                self.known[spec] = _Description(described, list(encoder.layers), languages)
+                times = FrameTimes(encoder.frame_shift_s, encoder.first_centre_s)
+                self.known[spec] = _Description(described, list(encoder.layers), languages, times)
             except Exception as error:  # noqa: BLE001 - one encoder that cannot be had must not stop the others
-                self.known[spec] = _Description({"name": str(spec)}, [], (), error)
+                self.known[spec] = _Description({"name": str(spec)}, [], (), None, error)
         return self.known[spec]
 
 
@@ -190,7 +195,7 @@ def _job(data: Searchable, encoder: Spec, asked: Asked, encoders: _Encoders, rec
                 cell = _cell(data, (encoder, found.described, layer), chain, leaf, encoders.registry)
                 state = {True: "recorded", False: "failed before", None: "to do"}[recorded.get(cell.fingerprint)]
                 cells.setdefault(layer, {}).setdefault(chain, []).append(replace(cell, state=state))
-    return Job(data, encoder, found.described, found.languages, cells, found.error)
+    return Job(data, encoder, found.described, found.languages, found.times, cells, found.error)
 
 
 def _cell(
@@ -208,7 +213,8 @@ def _cell(
         ],
         "distance": _pin(registry, "distances", leaf.distance),
         "matcher": _pin(registry, "matchers", leaf.matcher),
-        "protocol": {"query": "cut", "ties": "expected value"},
+        "score_norms": [_pin(registry, "score_norms", norm) for norm in leaf.norms],
+        "protocol": {"lists": data.trials.protocol, "query": "cut", "ties": "expected value"},
         "numerics": {"frames": "float32", "fit_frames": fitting.FIT_FRAMES, **data.audio_numerics},
     }
     combination = Combination(
@@ -217,7 +223,7 @@ def _cell(
         layer=layer,
         transform=format_chain(chain),
         distance=str(leaf.distance),
-        matcher=str(leaf.matcher),
+        matcher=leaf.matching,
     )
     return Cell(combination, leaf, identity)
 

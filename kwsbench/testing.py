@@ -19,10 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kwsbench import plugins
+from kwsbench.distance_rules import distance_rules
 from kwsbench.encoder_rules import close, encoder_rules
 from kwsbench.errors import one_line
+from kwsbench.score_rules import score_rules
 from kwsbench.types import (
     Alignment,
+    Apply,
     CostMatcher,
     Dataset,
     DatasetSource,
@@ -30,18 +33,17 @@ from kwsbench.types import (
     Encoder,
     FloatArray,
     Frames,
-    GramDistance,
     Match,
     Matcher,
+    NeighbourDistance,
     PairMatcher,
+    ScoreNorm,
     Scores,
+    SpeakerTransform,
     Transform,
 )
 
 Problems = list[str]
-
-ROUNDING = 1e-3
-"""A cost below 0 by no more than this is a rounding error, and not what its author meant."""
 
 
 class Finding(NamedTuple):
@@ -65,6 +67,7 @@ def check_plugin(plugin: plugins.Plugin, params: Mapping[str, str] | None = None
         "transforms": check_transform,
         "distances": check_distance,
         "matchers": check_matcher,
+        "score_norms": check_score_norm,
         "datasets": check_dataset,
     }
     problems: Problems = []
@@ -82,14 +85,14 @@ def check_encoder(encoder: Encoder) -> Problems:
     return _collect(encoder_rules(encoder))
 
 
-def check_transform(transform: Transform) -> Problems:
+def check_transform(transform: Transform | SpeakerTransform) -> Problems:
     """Shapes, determinism, frames transformed apart from one another, small and constant fits."""
     return _collect(_transform_rules(transform))
 
 
-def check_distance(distance: Distance) -> Problems:
-    """Shape, range, zero vectors, precision; of a GramDistance, that both its ways agree."""
-    return _collect(_distance_rules(distance))
+def check_distance(distance: Distance | NeighbourDistance) -> Problems:
+    """Shape, range, zero vectors, precision; of one with a fast path, that both its ways agree."""
+    return _collect(distance_rules(distance))
 
 
 def check_matcher(matcher: Matcher) -> Problems:
@@ -101,6 +104,11 @@ def check_matcher(matcher: Matcher) -> Problems:
     if isinstance(matcher, CostMatcher):
         return _collect(_cost_matcher_rules(matcher))
     return ["type: neither an Alignment nor an object with match(cost) or score(queries, utterances, …)"]
+
+
+def check_score_norm(norm: ScoreNorm) -> Problems:
+    """Shape, -inf kept, pairs that are not used kept out of the estimates, rows without a spread."""
+    return _collect(score_rules(norm))
 
 
 def check_dataset(source: DatasetSource | Dataset) -> Problems:
@@ -121,15 +129,43 @@ def _collect(rules: Iterator[str]) -> Problems:
 # ── transforms ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _transform_rules(transform: Transform) -> Iterator[str]:
-    if not hasattr(transform, "fit"):
-        yield "attributes: fit missing; see kwsbench.types.Transform"
-        return
+Speakers = list[npt.NDArray[np.float32]]
+
+
+def _transform_rules(transform: Transform | SpeakerTransform) -> Iterator[str]:
     rng = np.random.default_rng(0)
     frames = (rng.standard_normal((300, 24)) @ rng.standard_normal((24, 24)) + 3).astype(np.float32)
-    other = frames[:40] + np.float32(0.5)
-    frames_before, other_before = frames.copy(), other.copy()
-    apply = transform.fit(frames)
+    constant = np.where(np.arange(24) == 5, np.float32(2), frames)
+    if isinstance(transform, SpeakerTransform):
+        # Three who differ in their mean, as speakers do, and in how much they say.
+        offset = 4 * rng.standard_normal((3, 24)).astype(np.float32)
+        said = [frames[:50] + offset[0], frames[50:120] + offset[1], frames[120:] + offset[2]]
+        few = {
+            "two speakers": said[:2],
+            "four speakers": [*said, constant[:40]],
+            "one frame a speaker": [frames[:1], frames[1:2]],
+            "speakers who are equal": [frames[:9], frames[:9]],
+            "a constant dimension": [constant[:100], constant[100:] + np.float32(1)],
+            "fewer frames than dims": [frames[:3], frames[3:5]],
+        }
+        yield from _fitted_rules(transform.fit_speakers, said, few)
+    elif hasattr(transform, "fit"):
+        few = {
+            "one frame": [frames[:1]],
+            "equal frames": [np.repeat(frames[:1], 9, axis=0)],
+            "a constant dimension": [constant],
+            "fewer frames than dims": [frames[:5]],
+        }
+        yield from _fitted_rules(lambda parts: transform.fit(*parts), [frames], few)
+    else:
+        yield "attributes: fit missing (or fit_speakers, to be told who speaks); see kwsbench.types.Transform"
+
+
+def _fitted_rules(fit: Callable[[Speakers], Apply], material: Speakers, few: Mapping[str, Speakers]) -> Iterator[str]:
+    """What a fit must give, on ordinary material and on little of it; a plain fit takes all frames as one array."""
+    other = material[0][:40] + np.float32(0.5)
+    given, other_before = [part.copy() for part in material], other.copy()
+    apply = fit(given)
     if not callable(apply):
         yield f"fit: returned {type(apply).__name__}, expected the function that transforms frames"
         return
@@ -137,88 +173,21 @@ def _transform_rules(transform: Transform) -> Iterator[str]:
     if not isinstance(result, np.ndarray):
         yield f"shape: the function returned {type(result).__name__}, expected a numpy array (frames, dims)"
         return
-    if not np.array_equal(frames, frames_before) or not np.array_equal(other, other_before):
+    same = all(np.array_equal(part, before) for part, before in zip(given, material, strict=True))
+    if not same or not np.array_equal(other, other_before):
         yield "argument: frames are changed in place; work on a copy"
     if result.ndim != 2 or len(result) != len(other):
-        yield f"shape: {other.shape} became {result.shape}; expected (40, dims), one frame out for each one in"
+        yield f"shape: {other_before.shape} became {result.shape}; expected (40, dims), one frame out for each one in"
         return
     if not np.isfinite(result).all():
         yield "finite: NaN or inf in the result"
-    if not np.array_equal(transform.fit(frames_before.copy())(other_before.copy()), result):
+    if not np.array_equal(fit([part.copy() for part in material])(other_before.copy()), result):
         yield "determinism: the same fit gives another result; seed what is random"
     if not close(apply(other_before[7:9].copy()), result[7:9]):
         yield "per frame: two frames alone come out otherwise than among others; learn in fit(), not when applied"
-    for what, few in (
-        ("one frame", frames[:1]),
-        ("equal frames", np.repeat(frames[:1], 9, axis=0)),
-        ("a constant dimension", np.where(np.arange(24) == 5, np.float32(2), frames)),
-        ("fewer frames than dims", frames[:5]),
-    ):
-        if not np.isfinite(transform.fit(few.copy())(other_before.copy())).all():
+    for what, parts in few.items():
+        if not np.isfinite(fit([part.copy() for part in parts])(other_before.copy())).all():
             yield f"finite: fitted on {what}, it gives NaN or inf; divide by 1 where there is no variance"
-
-
-# ── distances ────────────────────────────────────────────────────────────────────────────────────
-
-
-def _distance_rules(distance: Distance) -> Iterator[str]:
-    if not hasattr(distance, "cost"):
-        yield "attributes: cost missing; see kwsbench.types.Distance"
-        return
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((7, 12)), rng.standard_normal((11, 12))
-    x[3] = 0.0
-    y[4] = 0.0
-    y[5] = x[2]
-    for dtype in (np.float64, np.float32):
-        a: FloatArray = x.astype(dtype)
-        b: FloatArray = y.astype(dtype)
-        cost = distance.cost(a, b)
-        if not isinstance(cost, np.ndarray):
-            yield f"shape: cost() returned {type(cost).__name__}, expected a numpy array (7, 11)"
-            return
-        if not np.array_equal(a, x.astype(dtype)) or not np.array_equal(b, y.astype(dtype)):
-            yield "argument: cost() changes its arguments; work on a copy"
-        if cost.shape != (7, 11):
-            yield f"shape: (7, 12) × (11, 12) gave {cost.shape}, expected (7, 11)"
-            return
-        if cost.dtype != dtype:
-            yield f"precision: {np.dtype(dtype)} in, {cost.dtype} out; keep the precision of the input"
-        if not np.isfinite(cost).all():
-            yield "finite: NaN or inf in the cost (frames of zeros were among the input); clamp the norms"
-            return
-        if (cost < 0).any():
-            lowest = float(cost.min())
-            mend = "clamp at 0: it is rounding" if lowest > -ROUNDING else "a cost has to be at least 0, best at 0"
-            yield f"range: a cost of {lowest:.3g}; {mend}"
-    if distance.cost(x[:1], y[:1]).shape != (1, 1):
-        yield "shape: one frame against one does not give (1, 1)"
-    if isinstance(distance, GramDistance):
-        yield from _gram_rules(distance, x.astype(np.float32), y.astype(np.float32))
-
-
-def _gram_rules(distance: GramDistance, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Iterator[str]:
-    """finish() on a tile of ``cosine - 1`` must give ``-cost``.
-
-    The tile is float32, so its cosines are off by about 1e-7. Distances that behave like a square
-    root near 0 (the angle, the Euclidean distance) turn that into 3e-4 for equal frames, times
-    their norm.
-    """
-    import torch
-
-    norms = [torch.linalg.norm(torch.from_numpy(z), dim=1) for z in (x, y)]
-    units = [torch.from_numpy(z) / norm.clamp(min=1e-12)[:, None] for z, norm in zip((x, y), norms, strict=True)]
-    tile = units[1] @ units[0].T - 1
-    distance.finish(tile, norms[1][:, None], norms[0][None, :])
-    slow = distance.cost(x.astype(np.float64), y.astype(np.float64)).T
-    off = np.abs(-tile.numpy() - slow)
-    tolerance = 2e-3 * max(1.0, float(np.abs(slow).max()))
-    if not off.max() <= tolerance:
-        at = np.unravel_index(np.nanargmax(off), off.shape)
-        yield (
-            f"finish: utterance frame {at[0]}, query frame {at[1]} costs {-tile.numpy()[at]:.6g} on the fast path "
-            f"and {slow[at]:.6g} by cost(); frames of norm 0 have cosine 0"
-        )
 
 
 # ── matchers ─────────────────────────────────────────────────────────────────────────────────────
@@ -232,6 +201,8 @@ def _alignment_rules(alignment: Alignment) -> Iterator[str]:
         yield f"steps: {steps}; none advances in the query"
     if alignment.normalize not in ("query", "path", "none"):
         yield f"normalize: {alignment.normalize!r}; expected query, path or none"
+    if alignment.rows not in ("none", "minmax"):
+        yield f"rows: {alignment.rows!r}; expected none or minmax"
 
 
 def _cost_matcher_rules(matcher: CostMatcher) -> Iterator[str]:

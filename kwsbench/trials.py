@@ -2,18 +2,24 @@
 
 A condition is a relation between the two speakers and a kind of utterance:
 ``across`` (somebody else) or ``within`` (the same person), and ``isolated`` (the utterance is one
-spoken keyword) or ``inside`` (it is longer). They are never ranked in one list.
+spoken keyword) or ``inside`` (it is longer). Under the *strict* protocol they are never ranked in
+one list. What was published before ranks all utterances in one list, the condition ``any/any``:
+under *pooled* without the query's own recording, under *pooled+self* with it, so that a figure can
+be laid beside the published one.
 
-Left out of every condition, and counted: the query's own recording; utterances that may hold the
-keyword although the labels do not say so (``Clip.maybe``); utterances whose words are unknown.
+Left out of every condition, and counted: the query's own recording (but for pooled+self);
+utterances that may hold the keyword although the labels do not say so (``Clip.maybe``); utterances
+whose words are unknown.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +35,7 @@ Labels = npt.NDArray[np.int8]
 
 
 class Condition(NamedTuple):
-    """across or within speakers, isolated or inside."""
+    """across or within speakers (or any), isolated or inside (or any)."""
 
     relation: str
     kind: str
@@ -39,6 +45,9 @@ class Condition(NamedTuple):
 
 
 CONDITIONS = tuple(Condition(r, k) for k in ("isolated", "inside") for r in ("across", "within"))
+
+PROTOCOLS = {"strict": CONDITIONS, "pooled": (Condition("any", "any"),), "pooled+self": (Condition("any", "any"),)}
+"""Which lists are ranked under each protocol."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,12 @@ class Trials:
     """keyword → the clips that say it"""
     queries_left_out: int
     """keyword clips of words that nobody else says and that the speaker does not say again"""
+    protocol: str = "strict"
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What is ranked."""
+        return PROTOCOLS[self.protocol]
 
     @cached_property
     def keywords(self) -> list[str]:
@@ -60,16 +75,44 @@ class Trials:
 
     def labels(self, condition: Condition) -> Labels:
         """int8 (queries, utterances): POSITIVE, NEGATIVE or NO_TRIAL under this condition."""
-        kind = np.array([self._kind(u) == condition.kind for u in self.utterances])
         same_speaker = self._same(lambda clip: clip.speaker)
-        wanted = same_speaker if condition.relation == "within" else ~same_speaker
+        wanted = {"within": same_speaker, "across": ~same_speaker, "any": True}[condition.relation]
+        kind = np.array([condition.kind in (self._kind(u), "any") for u in self.utterances])
         return np.where(wanted & kind, self._labels, NO_TRIAL).astype(np.int8)
+
+    @cached_property
+    def apart(self) -> npt.NDArray[np.bool_]:
+        """(queries, utterances): pairs of one recording, which are no trials (none under pooled+self)."""
+        if self.protocol == "pooled+self":
+            return np.zeros((len(self.queries), len(self.utterances)), bool)
+        return self._same(lambda clip: clip.recording)
+
+    @cached_property
+    def known_spans(self) -> dict[tuple[str, int], list[tuple[float, float]]]:
+        """(keyword, column) → where the keyword lies in that longer utterance, in seconds from its begin.
+
+        Known where a keyword was cut from the utterance: its clip is a span of the same file, inside the
+        utterance's own.
+        """
+        spoken: dict[Path, list[Clip]] = {}
+        for clip in self.clips:
+            if clip.keyword and clip.start_s is not None and clip.end_s is not None:
+                spoken.setdefault(clip.path, []).append(clip)
+        found: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        for column, utterance in enumerate(self.utterances):
+            whole = self.clips[utterance]
+            begin, end = whole.start_s or 0.0, math.inf if whole.end_s is None else whole.end_s
+            for word in spoken.get(whole.path, ()) if not whole.keyword else ():
+                if begin <= float(word.start_s or 0) and float(word.end_s or 0) <= end:
+                    span = (float(word.start_s or 0) - begin, float(word.end_s or 0) - begin)
+                    found.setdefault((str(word.keyword), column), []).append(span)
+        return found
 
     @cached_property
     def left_out(self) -> dict[str, int]:
         """Pairs that are no trial under any condition, by reason."""
         reasons = Counter[str]()
-        own = self._same(lambda clip: clip.recording)
+        own = self.apart
         reasons["own_recording"] = int(own.sum())
         reasons["maybe"] = int((self._maybe & ~own).sum())
         reasons["unknown_words"] = int(((self._labels == NO_TRIAL) & ~own & ~self._maybe).sum())
@@ -86,7 +129,7 @@ class Trials:
         column = {int(utterance): at for at, utterance in enumerate(self.utterances)}
         for row, keyword in enumerate(self.keywords):
             labels[row, [column[index] for index in self.positives[keyword]]] = POSITIVE
-        labels[self._same(lambda clip: clip.recording)] = NO_TRIAL
+        labels[self.apart] = NO_TRIAL
         return labels
 
     @cached_property
@@ -111,30 +154,33 @@ class Trials:
         return np.asarray(codes[self.queries][:, None] == codes[self.utterances][None, :])
 
 
-def build(clips: Sequence[Clip], *, name: str) -> Trials:
+def build(clips: Sequence[Clip], *, name: str, protocol: str = "strict") -> Trials:
     """Every keyword clip against every clip of the search split.
 
-    Raises KwsbenchError when no keyword is said by two speakers.
+    Raises KwsbenchError when no keyword is said by two speakers (under pooled: twice).
     """
     search = [index for index, clip in enumerate(clips) if clip.split == "search"]
     keywords = sorted({str(clips[index].keyword) for index in search if clips[index].keyword})
     searched = [clips[index] for index in search]
     positives = {keyword: {search[at] for at in found} for keyword, found in occurrences(searched, keywords).items()}
     candidates = [index for index in search if clips[index].keyword]
-    queries = [query for query in candidates if _has_target(clips, query, positives)]
+    own = protocol == "pooled+self"
+    queries = [query for query in candidates if own or _has_target(clips, query, positives)]
     trials = Trials(
         clips,
         np.array(queries, np.int64),
         np.array(search, np.int64),
         positives,
         len(candidates) - len(queries),
+        protocol,
     )
-    across = [trials.labels(condition) for condition in CONDITIONS if condition.relation == "across"]
+    said = "by two speakers, so nothing can be searched across speakers" if protocol == "strict" else "twice"
+    needed = [trials.labels(condition) for condition in trials.conditions if condition.relation != "within"]
     for label, what in (
-        (POSITIVE, "no keyword is said by two speakers, so nothing can be searched across speakers"),
+        (POSITIVE, f"no keyword is said {said}"),
         (NEGATIVE, "every utterance holds every keyword, so there is nothing to be told apart"),
     ):
-        if not any((labels == label).any() for labels in across):
+        if not any((labels == label).any() for labels in needed):
             raise KwsbenchError(f"{name}: {what}")
     return trials
 

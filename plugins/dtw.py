@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 def dtw(
     steps: Literal["symmetric1", "asymmetric", "skip"] = "symmetric1",
     normalize: Literal["query", "path", "none"] = "query",
+    rows: Literal["none", "minmax"] = "none",
 ) -> Alignment:
-    """Lay the query on the whole of the utterance by dynamic time warping (Sakoe & Chiba 1978)."""
-    return Alignment(STEPS[steps], whole=True, normalize=normalize)
+    """Lay the query on the whole of the utterance by dynamic time warping (Sakoe & Chiba 1978).
+
+    rows=minmax scales each query frame's costs over the utterance to [0, 1] first, as SUPERB's query by example does.
+    """
+    return Alignment(STEPS[steps], whole=True, normalize=normalize, rows=rows)
 
 
 @kwsbench.hookimpl

@@ -22,9 +22,13 @@ STEPS = {
 def sdtw(
     steps: Literal["symmetric1", "asymmetric", "skip"] = "symmetric1",
     normalize: Literal["query", "path", "none"] = "query",
+    rows: Literal["none", "minmax"] = "none",
 ) -> Alignment:
-    """Lay the query anywhere in the utterance by dynamic time warping (Müller 2007, section 4.4)."""
-    return Alignment(STEPS[steps], whole=False, normalize=normalize)
+    """Lay the query anywhere in the utterance by dynamic time warping (Müller 2007, section 4.4).
+
+    rows=minmax scales each query frame's costs over the utterance to [0, 1] first, as SUPERB's query by example does.
+    """
+    return Alignment(STEPS[steps], whole=False, normalize=normalize, rows=rows)
 
 
 @kwsbench.hookimpl

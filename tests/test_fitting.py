@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,16 +54,121 @@ def test_a_chain_is_fitted_link_by_link(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_labels_and_queries_do_not_change_what_is_fitted(tmp_path):
-    """Other keywords on the same clips: the corrected frames must stay as they are."""
-    frames, built, _ = make(tmp_path)
-    shuffled = [Clip(c.id, c.path, c.speaker, c.recording, w, w) for c, w in zip(built.clips, "mmmok", strict=True)]
-    other = trials.build(shuffled, name="y")
-    assert list(other.queries) != list(built.queries)
-    chain = parse_chain("standardize:scope=speaker+whiten")
-    one, two = (fitting.fit(frames, t, chain, REGISTRY) for t in (built, other))
+@pytest.mark.parametrize(
+    "chain",
+    [
+        "standardize:scope=speaker+whiten",
+        "standardize:scope=utterance+abtt",
+        "whiten:scope=heldout,shrinkage=ledoit-wolf",
+        "rogue:k=1+rank",
+        "speaker-subspace",
+        "center:scope=heldout+speaker-subspace+whiten",
+    ],
+)
+@pytest.mark.parametrize("words", ["mmmok", "kmkmm", "okmkm"])
+def test_labels_and_queries_do_not_change_what_is_fitted(tmp_path, chain, words):
+    """Other keywords and transcripts on the same clips: the corrected frames must stay as they are."""
+    frames, built, _ = make(tmp_path, heldout=2)
+    relabelled = [
+        replace(clip, keyword=word, transcript=f"{word} o", maybe=("n",))
+        for clip, word in zip(built.clips, [*words, "m", "k"], strict=True)
+    ]
+    other = trials.build(relabelled, name="y")
+    assert list(other.queries) != list(built.queries) or other.keywords != built.keywords
+    one, two = (fitting.fit(frames, t, parse_chain(chain), REGISTRY) for t in (built, other))
     for i in range(5):
         np.testing.assert_array_equal(one.apply(i), two.apply(i))
+
+
+@pytest.mark.parametrize("name", ["whiten", "speaker-subspace"])
+def test_a_transductive_fit_sees_which_clips_are_asked_for_and_not_their_words(tmp_path, name):
+    frames, built, _ = make(tmp_path)
+    swapped = [replace(c, keyword={"m": "k", "k": "m"}[c.keyword], transcript=None) for c in built.clips]
+    other = trials.build(swapped, name="y")
+    assert list(other.queries) == list(built.queries)
+    assert other.keywords != built.keywords
+    one, two = (fitting.fit(frames, t, parse_chain(f"{name}:scope=transductive"), REGISTRY) for t in (built, other))
+    for i in range(5):
+        np.testing.assert_array_equal(one.apply(i), two.apply(i))
+
+
+class SpeakerSpy:
+    """A transform that keeps what it was fitted on, and changes nothing."""
+
+    def __init__(self):
+        self.seen = []
+
+    def fit_speakers(self, speakers):
+        self.seen.append([np.array(frames) for frames in speakers])
+        return lambda x: x
+
+
+def spied(monkeypatch, frames, built, chain):
+    spy, registry = SpeakerSpy(), plugins.load()
+    create = registry.create
+    monkeypatch.setattr(registry, "create", lambda kind, spec: spy if spec.name == "spy" else create(kind, spec))
+    fitted = fitting.fit(frames, built, parse_chain(chain), registry)
+    for item in range(len(built.clips)):
+        fitted.apply(item)
+    return spy.seen
+
+
+@pytest.mark.parametrize(
+    ("scope", "groups"),
+    [
+        ("corpus", [[0, 1], [2, 3, 4]]),
+        ("heldout", [[5, 6]]),
+        # Every clip is a query here, and counts twice.
+        ("transductive", [[0, 1, 0, 1], [2, 3, 4, 2, 3, 4]]),
+    ],
+)
+def test_a_speaker_transform_gets_the_scopes_frames_one_array_a_speaker(tmp_path, monkeypatch, scope, groups):
+    frames, built, made = make(tmp_path, heldout=2)
+    assert built.queries.tolist() == [0, 1, 2, 3, 4]
+    (seen,) = spied(monkeypatch, frames, built, f"spy:scope={scope}")  # fitted once for all clips
+    assert len(seen) == len(groups)
+    for found, group in zip(seen, groups, strict=True):
+        np.testing.assert_array_equal(found, np.concatenate([made[i] for i in group]))
+
+
+def test_a_speaker_transform_in_a_chain_sees_what_the_links_before_it_return(tmp_path, monkeypatch):
+    frames, built, made = make(tmp_path)
+    (seen,) = spied(monkeypatch, frames, built, "center:scope=utterance+spy")
+    expected = [np.concatenate([made[i] - made[i].mean(axis=0) for i in group]) for group in ([0, 1], [2, 3, 4])]
+    for found, frames_of in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(found, frames_of, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [3, 6, 9])
+def test_speakers_are_thinned_evenly_and_none_away(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(fitting, "FIT_FRAMES", most)
+    frames, built, made = make(tmp_path, "abbbb")
+    (seen,) = spied(monkeypatch, frames, built, "spy")
+    said = [made[0], np.concatenate(made[1:])]
+    step = -(-sum(map(len, made)) // (most - 2))
+    assert step > 1
+    for found, all_said in zip(seen, said, strict=True):
+        np.testing.assert_array_equal(found, all_said[::step])
+    assert sum(map(len, seen)) <= most
+
+
+@pytest.mark.parametrize("scope", ["speaker", "utterance"])
+def test_a_scope_of_one_speaker_is_refused_before_any_frame_is_read(tmp_path, monkeypatch, scope):
+    frames, built, _ = make(tmp_path)
+    monkeypatch.setattr(type(frames), "item", lambda self, index: pytest.fail("a frame was read"))
+    chain = parse_chain(f"center+speaker-subspace:scope={scope}")
+    words = f"speaker-subspace:scope={scope}: speaker-subspace compares speakers, and this scope shows it one at a "
+    with pytest.raises(KwsbenchError, match=words + "time; use scope=corpus, heldout or transductive$"):
+        fitting.fit(frames, built, chain, REGISTRY)
+
+
+def test_a_scope_in_which_one_person_speaks_is_one_line(tmp_path):
+    """The held-out clips are all of one speaker."""
+    fitted, _ = fit(tmp_path, "speaker-subspace:scope=heldout", heldout=2)
+    with pytest.raises(
+        KwsbenchError, match=r"needs frames of two speakers or more .*, and was given 1; choose another"
+    ):
+        fitted.apply(0)
 
 
 def test_fits_see_an_even_sample_of_bounded_size(tmp_path, monkeypatch):

@@ -10,10 +10,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from IsoScore.IsoScore import IsoScore
+from scipy.stats import skew
+from sklearn.covariance import ledoit_wolf_shrinkage
 
 from kwsbench import isotropy
 from kwsbench.errors import KwsbenchError
-from kwsbench.isotropy import isoscore, mean_cosine, mean_cosine_within_between, participation_ratio
+from kwsbench.isotropy import (
+    cosine_r2_without,
+    dimension_contributions,
+    dimension_shares,
+    effective_rank,
+    hubness,
+    isoscore,
+    isoscore_star,
+    mean_cosine,
+    mean_cosine_within_between,
+    norm_spread,
+    participation_ratio,
+    participation_ratio_half,
+    partition_isotropy,
+    rogue_dimensions,
+)
+from tests import reference_geometry as geometry
 from tests import reference_metrics as reference
 
 # Sums of a few hundred float64 products of order 1, and a division by the number of pairs.
@@ -129,6 +147,10 @@ def test_a_rogue_dimension_costs_no_digits():
 def test_undefined_spread(x):
     assert math.isnan(participation_ratio(x))
     assert math.isnan(isoscore(x))
+    assert math.isnan(isoscore_star(x))
+    assert math.isnan(isoscore_star(x, shrinkage=0.5))
+    assert math.isnan(isoscore_star(x, shrinkage=0.5, reference_covariance=np.eye(3)))
+    assert math.isnan(effective_rank(x))
 
 
 def test_undefined_for_one_dimension_or_no_pairs():
@@ -155,13 +177,26 @@ def test_tiny_and_huge_features_are_neither_lost_nor_infinite():
 def test_mistakes_are_named(bad):
     x = frames_of(7, 6, 4)
     x[4, 1] = bad
-    for function in (mean_cosine, isoscore, lambda x: mean_cosine_within_between(x, np.zeros(6))):
+    for function in (
+        mean_cosine,
+        isoscore,
+        isoscore_star,
+        effective_rank,
+        partition_isotropy,
+        norm_spread,
+        dimension_shares,
+        lambda x: rogue_dimensions(x, 1),
+        lambda x: mean_cosine_within_between(x, np.zeros(6)),
+        lambda x: cosine_r2_without(x, [0], np.random.default_rng(0), pairs=100),
+    ):
         with pytest.raises(KwsbenchError, match="frame 4 holds NaN or inf"):
             function(x)
         with pytest.raises(KwsbenchError, match=r"expected \(frames, dims\)"):
             function(x[0])
     with pytest.raises(KwsbenchError, match="5 groups for 6 frames"):
         mean_cosine_within_between(x, np.zeros(5))
+    with pytest.raises(KwsbenchError, match="5 groups for 6 frames, expected one a frame"):
+        participation_ratio_half(x, np.zeros(5))
 
 
 def test_a_memory_map_is_read_in_blocks_and_not_changed(tmp_path, monkeypatch):
@@ -179,3 +214,330 @@ def test_a_memory_map_is_read_in_blocks_and_not_changed(tmp_path, monkeypatch):
     again = x.astype(np.float64)
     assert results == (mean_cosine(again), isoscore(again), *mean_cosine_within_between(again, groups))
     assert np.array_equal(again, x)
+
+
+# ── dimensions ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_contributions_and_shares_against_all_pairs():
+    @settings(deadline=None, max_examples=60)
+    @given(small_frames)
+    def check(rows):
+        frames = np.array([frame for _, frame in rows], dtype=np.float32)
+        if len(frames) < 2:
+            assert np.isnan(dimension_contributions(frames)).all()
+            return
+        expected = geometry.contributions(frames)
+        assert dimension_contributions(frames) == pytest.approx(expected, abs=ROUNDING)
+        if abs(sum(expected)) > 1e-3:  # shares of next to nothing are rounding
+            assert dimension_shares(frames) == pytest.approx(np.array(expected) / sum(expected), abs=1e-8)
+
+    check()
+
+
+def test_contributions_sum_to_the_mean_cosine_and_shares_to_one():
+    x = frames_of(10, 80, 12) + 1
+    assert dimension_contributions(x).sum() == pytest.approx(mean_cosine(x), abs=ROUNDING)
+    assert dimension_shares(x).sum() == pytest.approx(1.0)
+
+
+def test_shares_are_undefined_without_a_mean_cosine():
+    right_angle = np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert np.isnan(dimension_shares(right_angle)).all()
+    assert np.isnan(dimension_shares(right_angle[:1])).all()
+    assert np.isnan(dimension_shares(np.zeros((3, 2)))).all()
+
+
+def test_a_rogue_dimension_is_found_even_where_the_mean_cosine_is_negative():
+    x = frames_of(11, 300, 6)
+    x[:, 4] += 8
+    x[:, 1] -= 3  # of either sign: what adds to the cosine is the square of the mean
+    assert rogue_dimensions(x, 2).tolist() == [4, 1]
+    assert dimension_shares(x)[4] > 0.6
+    # Two frames, opposite in dimension 0 and alike in 2: shares have the signs turned, contributions do not.
+    opposite = np.array([[3.0, 0.0, 1.0], [-3.0, 0.0, 1.0]])
+    assert mean_cosine(opposite) < 0
+    assert rogue_dimensions(opposite, 3).tolist() == [2, 1, 0]
+
+
+def test_ties_of_rogue_dimensions_go_to_the_lower_index():
+    assert rogue_dimensions(np.ones((4, 5)), 3).tolist() == [0, 1, 2]
+    assert rogue_dimensions(np.ones((4, 5)), 0).tolist() == []
+
+
+@pytest.mark.parametrize("k", [-1, 5])
+def test_too_many_rogue_dimensions(k):
+    with pytest.raises(KwsbenchError, match=f"{k} rogue dimensions of 4; ask for 0 to 4"):
+        rogue_dimensions(np.ones((3, 4)), k)
+
+
+def test_rogue_dimensions_need_pairs():
+    with pytest.raises(KwsbenchError, match="rogue dimensions need at least two frames, got 1"):
+        rogue_dimensions(np.ones((1, 4)), 1)
+
+
+@pytest.mark.parametrize("removed", [[0], [1, 3], []])
+def test_r2_against_all_pairs(removed):
+    """Sampled pairs come near the r² of all pairs: four standard errors, 4 · 2r(1 - r²)/√pairs at most."""
+    x = frames_of(12, 30, 5) + np.float32(0.5)
+    x[:, 0] *= 4
+    kept = [i for i in range(5) if i not in removed]
+    pairs = [(i, j) for i in range(30) for j in range(i)]
+    whole = [reference.cosine(x[i].tolist(), x[j].tolist()) for i, j in pairs]
+    reduced = [reference.cosine(x[i, kept].tolist(), x[j, kept].tolist()) for i, j in pairs]
+    pairs = 200 if isotropy.BLOCK_VALUES < 100 else 40_000
+    computed = cosine_r2_without(x, removed, np.random.default_rng(0), pairs=pairs)
+    assert computed == pytest.approx(geometry.r2(whole, reduced), abs=4 * 0.77 / math.sqrt(pairs))
+    if not removed:
+        assert computed == pytest.approx(1.0, abs=ROUNDING)
+
+
+def test_r2_of_sampled_pairs_exactly():
+    """Two frames have one cosine only; three have three, and every pair drawn is of different frames."""
+    x = frames_of(13, 3, 4)
+    assert math.isnan(cosine_r2_without(x[:2], [0], np.random.default_rng(0), pairs=50))
+
+    class Draws:
+        def integers(self, low, high=None, *, size):
+            return np.array([0, 1, 2, 0]) if high is None else np.array([1, 1, 1, 2])
+
+    drawn = [(0, 1), (1, 2), (2, 0), (0, 2)]
+    whole = [reference.cosine(x[i].tolist(), x[j].tolist()) for i, j in drawn]
+    reduced = [reference.cosine(x[i, 1:].tolist(), x[j, 1:].tolist()) for i, j in drawn]
+    assert cosine_r2_without(x, [0], Draws(), pairs=4) == pytest.approx(geometry.r2(whole, reduced), abs=1e-10)
+
+
+def test_r2_depends_on_the_generator_alone():
+    x = frames_of(14, 40, 5)
+    first, again, other = (cosine_r2_without(x, [2], np.random.default_rng(seed), pairs=100) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_r2_is_undefined_where_cosines_do_not_differ():
+    rng = np.random.default_rng(0)
+    assert math.isnan(cosine_r2_without(np.ones((5, 3)) * np.arange(1, 6)[:, np.newaxis], [0], rng, pairs=30))
+    assert math.isnan(cosine_r2_without(frames_of(15, 9, 3), [0, 1, 2], rng, pairs=30))
+    assert math.isnan(cosine_r2_without(frames_of(15, 1, 3), [0], rng, pairs=30))
+
+
+@pytest.mark.parametrize("removed", [[3], [-1]])
+def test_r2_without_a_dimension_that_is_not_there(removed):
+    with pytest.raises(KwsbenchError, match=r"cannot remove dimensions \[-?\d\] of 3; they count from 0"):
+        cosine_r2_without(frames_of(15, 9, 3), removed, np.random.default_rng(0))
+
+
+# ── spectrum ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("frames", "dims"), [(50, 8), (9, 20), (300, 2)])
+def test_isoscore_star_against_the_definition(frames, dims):
+    x = frames_of(20, frames, dims) * np.arange(1, dims + 1, dtype=np.float32) + 3
+    covariance = np.cov(x.astype(np.float64).T)
+    larger = np.cov(frames_of(21, 500, dims).astype(np.float64).T)
+    level = np.trace(covariance) / dims * np.eye(dims)
+    for zeta in (0.0, 0.3, 1.0):
+        towards = (1 - zeta) * covariance + zeta * larger
+        computed = isoscore_star(x, shrinkage=zeta, reference_covariance=larger)
+        assert computed == pytest.approx(geometry.isoscore(towards), abs=1e-9)
+        computed = isoscore_star(x, shrinkage=zeta)
+        assert computed == pytest.approx(geometry.isoscore((1 - zeta) * covariance + zeta * level), abs=1e-9)
+    assert isoscore_star(x, shrinkage=0.0) == pytest.approx(isoscore(x), abs=ROUNDING)
+    assert isoscore_star(x, shrinkage=1.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("frames", "dims"), [(50, 8), (9, 20), (300, 2), (2, 5)])
+def test_shrinkage_against_sklearn(frames, dims):
+    x = frames_of(22, frames, dims) * np.arange(1, dims + 1, dtype=np.float32) + 3
+    zeta = ledoit_wolf_shrinkage(x.astype(np.float64))
+    assert isotropy.ledoit_wolf_shrinkage(isotropy.spread(x)) == pytest.approx(zeta, abs=1e-10)
+    assert isoscore_star(x) == pytest.approx(isoscore_star(x, shrinkage=zeta), abs=1e-10)
+
+
+def test_shrinkage_at_its_ends():
+    cross = np.concatenate([np.eye(4), -np.eye(4)])
+    assert isotropy.ledoit_wolf_shrinkage(isotropy.spread(cross)) == 1.0
+    assert isotropy.ledoit_wolf_shrinkage(isotropy.spread(np.ones((5, 3)))) == 0.0
+
+
+def test_few_frames_lower_isoscore_less_when_shrunk():
+    """The truth is 1: 30 frames of 40 independent dimensions of equal variance."""
+    x = frames_of(23, 30, 40)
+    assert isoscore(x) < 0.5
+    assert isoscore_star(x) > 0.9
+
+
+def test_isoscore_star_is_told_what_to_do():
+    x = frames_of(24, 9, 3)
+    with pytest.raises(KwsbenchError, match=r"shrinkage 1.5 is outside \[0, 1\]; 0 is plain IsoScore"):
+        isoscore_star(x, shrinkage=1.5)
+    with pytest.raises(KwsbenchError, match=r"has shape \(2, 2\), expected \(3, 3\)"):
+        isoscore_star(x, shrinkage=0.5, reference_covariance=np.eye(2))
+    with pytest.raises(KwsbenchError, match="needs a shrinkage too: give one between 0 and 1"):
+        isoscore_star(x, reference_covariance=np.eye(3))
+
+
+@pytest.mark.parametrize(("frames", "dims"), [(50, 8), (400, 20), (9, 20), (2, 3)])
+def test_effective_rank_against_singular_values(frames, dims):
+    x = frames_of(25, frames, dims) * np.arange(1, dims + 1, dtype=np.float32) + 3
+    assert effective_rank(x) == pytest.approx(geometry.effective_rank(x), rel=1e-6)
+
+
+def test_effective_rank_of_equal_axes_and_of_one():
+    cross = np.concatenate([np.eye(4), -np.eye(4)]) + 100
+    assert effective_rank(cross) == pytest.approx(4.0)
+    # √ of an eigenvalue that is 1e-16 of rounding would be a singular value of 1e-8, two hundred times.
+    assert effective_rank(np.outer(np.arange(300.0), np.linspace(-1, 3, 200))) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_effective_rank_is_at_least_the_participation_ratio_and_at_most_the_rank():
+    for seed in range(5):
+        x = frames_of(seed, 12, 6) * np.arange(6, dtype=np.float32)
+        assert participation_ratio(x) <= effective_rank(x) <= 5 + 1e-9
+
+
+def test_half_of_the_items_against_the_frames_of_every_second_item():
+    x, items = frames_of(26, 40, 5), np.repeat([30, 10, 20, 40, 50], 8)
+    expected = reference.participation_ratio(np.concatenate([x[8:16], x[0:8], x[32:40]]))  # 10, 30, 50
+    assert participation_ratio_half(x, items) == pytest.approx(expected, rel=1e-10)
+    assert participation_ratio_half(x, [f"clip {item}" for item in items]) == pytest.approx(expected, rel=1e-10)
+
+
+def test_half_is_undefined_for_one_item():
+    x = frames_of(27, 9, 3)
+    assert math.isnan(participation_ratio_half(x, np.zeros(9)))
+    assert math.isnan(participation_ratio_half(x[:0], []))
+    assert math.isnan(participation_ratio_half(x[:2], [0, 1]))  # one frame is left
+
+
+def test_half_shows_the_bias_of_few_frames():
+    """1 / (1/R + 1/N), to a few percent, for N Gaussian frames of R equal dimensions; half as many say so."""
+    x = frames_of(28, 200, 100)
+    half, whole = participation_ratio_half(x, np.arange(200)), participation_ratio(x)
+    assert half == pytest.approx(1 / (1 / 100 + 1 / 100), rel=0.05)
+    assert whole == pytest.approx(1 / (1 / 100 + 1 / 200), rel=0.05)
+
+
+# ── partition and norms ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("frames", "dims"), [(40, 3), (7, 5), (1, 4), (4, 9)])
+def test_partition_against_exponentials_of_every_frame(frames, dims):
+    x = frames_of(30, frames, dims) * np.arange(1, dims + 1, dtype=np.float32) + np.float32(0.5)
+    assert partition_isotropy(x) == pytest.approx(geometry.partition(x), rel=2e-6)
+
+
+def test_partition_of_a_cross_is_one_and_of_a_cone_small():
+    assert partition_isotropy(np.concatenate([np.eye(4), -np.eye(4)])) == pytest.approx(1.0)
+    assert partition_isotropy(frames_of(31, 50, 4) * np.float32(0.1) + 3) < 1e-3
+
+
+def test_partition_sees_no_rotation_and_no_order_and_no_sign():
+    x = (frames_of(32, 60, 5) * [1, 2, 3, 4, 5] + 1).astype(np.float64)
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))
+    expected = partition_isotropy(x)
+    for moved in (x @ rotation, x[::-1], -x):
+        assert partition_isotropy(moved) == pytest.approx(expected, rel=1e-5)
+
+
+def test_partition_of_long_frames_underflows_and_overflows_nothing():
+    """Two frames along one axis, of length 1000: log Z is 1000 one way, log 2 across, -1000 + log 2 back."""
+    assert partition_isotropy(np.array([[1000.0, 0.0], [1000.0, 0.0]])) == 0.0
+    assert partition_isotropy(np.array([[300.0, 0.0], [300.0, 0.0]])) == pytest.approx(math.exp(-600), rel=1e-6)
+
+
+def test_partition_of_zeros_and_of_nothing():
+    assert partition_isotropy(np.zeros((5, 3))) == pytest.approx(1.0)
+    assert math.isnan(partition_isotropy(np.zeros((0, 3))))
+    assert math.isnan(partition_isotropy(np.zeros((3, 0))))
+
+
+def test_norm_spread():
+    x = frames_of(33, 40, 5)
+    norms = [math.sqrt(math.fsum(float(v) ** 2 for v in frame)) for frame in x]
+    mean = math.fsum(norms) / 40
+    expected = math.sqrt(math.fsum((norm - mean) ** 2 for norm in norms) / 40) / mean
+    assert norm_spread(x) == pytest.approx(expected, abs=ROUNDING)
+    assert norm_spread(np.array([[3.0, 4.0], [0.0, -5.0]])) == 0.0
+    assert norm_spread(np.array([[0.0, 0.0], [0.0, 2.0]])) == pytest.approx(1.0)
+    assert math.isnan(norm_spread(np.zeros((3, 2))))
+    assert math.isnan(norm_spread(np.zeros((0, 2))))
+
+
+# ── hubs ─────────────────────────────────────────────────────────────────────────────────────────
+
+scored = st.tuples(st.integers(1, 4), st.integers(1, 5)).flatmap(
+    lambda shape: st.lists(
+        st.lists(
+            st.tuples(st.sampled_from([-math.inf, -1.0, 0.5, 2.0]), st.booleans()),
+            min_size=shape[1],
+            max_size=shape[1],
+        ),
+        min_size=shape[0],
+        max_size=shape[0],
+    )
+)
+
+
+def test_hubness_against_every_order_that_ties_allow():
+    @settings(deadline=None, max_examples=150)
+    @given(scored, st.integers(1, 6))
+    def check(rows, k):
+        scores = np.array([[score for score, _ in row] for row in rows], dtype=np.float32)
+        used = np.array([[flag for _, flag in row] for row in rows])
+        expected = geometry.skewness(geometry.occurrences(scores.tolist(), k, used.tolist()))
+        computed = hubness(scores, k, used=used)
+        assert computed == pytest.approx(math.nan if expected is None else expected, abs=1e-9, nan_ok=True)
+
+    check()
+
+
+def test_hubness_against_scipy_and_argsort():
+    scores = np.random.default_rng(40).normal(size=(60, 200)) + np.random.default_rng(41).normal(size=200)
+    counts = np.bincount(np.argsort(-scores, axis=1)[:, :10].ravel(), minlength=200)
+    assert hubness(scores) == pytest.approx(float(skew(counts)), abs=1e-10)
+    assert hubness(scores) > 0.5
+
+
+def test_one_hub():
+    """Each of three queries likes utterance 3 best: N_1 is 0, 0, 0, 3, whose skewness is 2/√3."""
+    scores = np.array([[1, 0, 0, 9], [0, 1, 0, 9], [0, 0, 1, 9]], dtype=np.float32)
+    assert hubness(scores, 1) == pytest.approx(2 / math.sqrt(3))
+
+
+def test_utterances_that_never_count_are_left_out():
+    scores = np.array([[1, 0, 0, 9, -np.inf, 7], [0, 1, 0, 9, -np.inf, 7], [0, 0, 1, 9, -np.inf, 7]])
+    used = np.ones(scores.shape, dtype=bool)
+    used[:, 5] = False
+    assert hubness(scores, 1, used=used) == pytest.approx(2 / math.sqrt(3))
+
+
+def test_hubness_is_undefined_where_all_are_alike():
+    assert math.isnan(hubness(np.zeros((3, 4)), 2))
+    # Ten queries with ten utterances tied, and one whose best is an eleventh: N_1 is 1 for all, and ten
+    # tenths are not 1.
+    tenths = np.full((11, 11), -1.0)
+    tenths[:10, :10] = tenths[10, 10] = 0.0
+    assert math.isnan(hubness(tenths, 1))
+    assert math.isnan(hubness(np.full((3, 4), -np.inf)))
+    assert math.isnan(hubness(np.zeros((0, 4))))
+    assert math.isnan(hubness(np.zeros((4, 0))))
+    assert math.isnan(hubness(np.random.default_rng(0).normal(size=(5, 4)), 4))  # everybody is in the first four
+
+
+def test_hubness_is_told_what_to_do():
+    with pytest.raises(KwsbenchError, match="hubness counts the k best, k at least 1, got 0"):
+        hubness(np.zeros((3, 4)), 0)
+    with pytest.raises(KwsbenchError, match="scores hold NaN; hubness needs a number or -inf for every pair"):
+        hubness(np.array([[0.0, np.nan]]))
+
+
+def test_no_argument_is_changed():
+    x, scores = frames_of(50, 30, 4), np.random.default_rng(0).normal(size=(5, 9))
+    kept, kept_scores = x.copy(), scores.copy()
+    for function in (isoscore_star, effective_rank, partition_isotropy, norm_spread, dimension_shares):
+        function(x)
+    cosine_r2_without(x, [0], np.random.default_rng(0), pairs=20)
+    participation_ratio_half(x, np.arange(30))
+    hubness(scores, 2)
+    assert np.array_equal(x, kept)
+    assert np.array_equal(scores, kept_scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from kwsbench.errors import KwsbenchError
-from kwsbench.metrics import QueryMetrics, chance, eer, equal_error, rank, rank_rows
+from kwsbench.metrics import QueryMetrics, chance, eer, equal_error, listening, rank, rank_rows
+from tests import reference_detection
 from tests import reference_metrics as reference
 
 # Both sides compute in float64 from small integers: a few dozen roundings of values of order 1.
@@ -28,12 +30,38 @@ def columns(pairs, dtype=np.float32):
     return np.array(scores, dtype=dtype), np.array(labels, dtype=np.int8)
 
 
+def oracle(scores, labels):
+    """Every metric of one query, by name."""
+    recalls = {f"r_at_{k}": reference_detection.recall_at(scores, labels, k) for k in (10, 100)}
+    return reference.expected_metrics(scores, labels) | recalls
+
+
 @settings(deadline=None, max_examples=150)
 @given(tied_lists)
 def test_ties_count_with_their_expected_value_over_all_orders(pairs):
     scores, labels = columns(pairs)
-    expected = reference.expected_metrics(scores.tolist(), labels.tolist())
+    expected = oracle(scores.tolist(), labels.tolist())
     assert rank(scores, labels)._asdict() == pytest.approx(expected, abs=ROUNDING, nan_ok=True)
+
+
+@pytest.mark.parametrize("k", [10, 100])
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_recall_where_a_tie_lies_across_the_last_rank(k, data):
+    """Up to six items from three scores, below k - 3 items that are not tied."""
+    above = data.draw(st.lists(st.sampled_from([0, 0, 1]), min_size=k - 3, max_size=k - 3))
+    scores, labels = columns([(1000.0 + i, label) for i, label in enumerate(above)] + data.draw(tied_lists))
+    expected = reference_detection.recall_at(scores.tolist(), labels.tolist(), k)
+    assert rank(scores, labels)._asdict()[f"r_at_{k}"] == pytest.approx(expected, abs=ROUNDING, nan_ok=True)
+
+
+def test_recall_by_hand():
+    """Twelve positives: the first ten ranks hold ten of them at most."""
+    labels = np.array([1] * 12 + [0] * 108)
+    best, tied = rank(-np.arange(120.0), labels), rank(np.zeros(120), labels)
+    assert (best.r_at_10, best.r_at_100) == pytest.approx((10 / 12, 1.0))
+    assert (tied.r_at_10, tied.r_at_100) == pytest.approx((10 / 120, 100 / 120))
+    assert chance(12, 120)["r_at_10"] == pytest.approx([10 / 120])
 
 
 @settings(deadline=None, max_examples=50)
@@ -58,7 +86,7 @@ def test_chance_is_a_list_tied_throughout(positives, negatives):
 
 def test_chance_by_enumeration():
     """Two positives among five items: all orders, weighed alike."""
-    expected = reference.expected_metrics([0] * 5, [1, 1, 0, 0, 0])
+    expected = oracle([0] * 5, [1, 1, 0, 0, 0])
     assert {name: values[0] for name, values in chance(2, 5).items()} == pytest.approx(expected, abs=ROUNDING)
     assert chance([2, 0, 3], [5, 4, 3])["p_at_n"] == pytest.approx([0.4, math.nan, 1.0], nan_ok=True)
 
@@ -83,24 +111,31 @@ def test_auc_agrees_with_scikit_learn_on_ties(seed):
 
 
 def test_agrees_with_trec_eval_without_ties():
-    """Lists of 5 to 40 items, so that P@10 meets lists that are shorter than its page."""
+    """Lists of 5 to 150 items, so that P@10 meets lists that are shorter than its page, and R@100 longer ones."""
     ir_measures = pytest.importorskip("ir_measures")
     rng = np.random.default_rng(0)
-    ours: dict[str, list[float]] = {"AP": [], "P@1": [], "P@10": [], "Rprec": []}
+    peers = {
+        "ap": ir_measures.AP,
+        "p_at_1": ir_measures.P @ 1,
+        "p_at_10": ir_measures.P @ 10,
+        "p_at_n": ir_measures.Rprec,
+        "r_at_10": ir_measures.R @ 10,
+        "r_at_100": ir_measures.R @ 100,
+    }
+    ours: dict[str, list[float]] = {name: [] for name in peers}
     qrels, run = {}, {}
     for query in range(12):
-        size = int(rng.integers(5, 40))
+        size = int(rng.integers(5, 40)) if query % 2 else int(rng.integers(40, 150))
         scores, labels = rng.permutation(size).astype(np.float32), rng.integers(0, 2, size)
         labels[0] = 1
         metrics = rank(scores, labels)
-        for name, value in zip(ours, metrics, strict=False):
-            ours[name].append(value)
+        for name, values in ours.items():
+            values.append(metrics._asdict()[name])
         qrels[str(query)] = {str(i): int(label) for i, label in enumerate(labels)}
         run[str(query)] = {str(i): float(score) for i, score in enumerate(scores)}
-    measures = [ir_measures.AP, ir_measures.P @ 1, ir_measures.P @ 10, ir_measures.Rprec]
-    theirs = ir_measures.calc_aggregate(measures, qrels, run)
-    for measure, values in zip(measures, ours.values(), strict=True):
-        assert np.mean(values) == pytest.approx(theirs[measure], abs=ROUNDING)
+    theirs = ir_measures.calc_aggregate(peers.values(), qrels, run)
+    for name, measure in peers.items():
+        assert np.mean(ours[name]) == pytest.approx(theirs[measure], abs=ROUNDING)
 
 
 def test_scores_are_not_rounded_to_float32():
@@ -121,18 +156,20 @@ def test_a_query_without_positives_has_no_metrics():
 
 
 def test_nothing_but_positives():
-    assert rank(np.array([2.0, 1.0, 1.0]), np.array([1, 1, 1])) == pytest.approx((1, 1, 0.3, 1, math.nan), nan_ok=True)
+    assert rank(np.array([2.0, 1.0, 1.0]), np.array([1, 1, 1])) == pytest.approx(
+        (1, 1, 0.3, 1, math.nan, 1, 1), nan_ok=True
+    )
 
 
 def test_a_list_of_one_item():
-    assert rank(np.array([0.0]), np.array([True])) == pytest.approx((1, 1, 0.1, 1, math.nan), nan_ok=True)
+    assert rank(np.array([0.0]), np.array([True])) == pytest.approx((1, 1, 0.1, 1, math.nan, 1, 1), nan_ok=True)
     assert np.isnan(rank(np.array([0.0]), np.array([False]))).all()
 
 
 def test_no_queries_and_no_utterances():
     assert [values.shape for values in rank_rows(np.empty((0, 3)), np.empty((0, 3), dtype=np.int8)).values()] == [
         (0,)
-    ] * 5
+    ] * len(QueryMetrics._fields)
     assert np.isnan(rank(np.empty(0), np.empty(0, dtype=np.int8))).all()
 
 
@@ -148,7 +185,7 @@ def test_negative_zero_ties_with_zero():
 
 def test_what_is_no_trial_is_not_looked_at():
     scores = np.array([np.nan, np.inf, 0.5, -np.inf, -np.inf])
-    assert rank(scores, np.array([-1, -1, 1, -1, 0])) == pytest.approx((1.0, 1.0, 0.1, 1.0, 1.0))
+    assert rank(scores, np.array([-1, -1, 1, -1, 0])) == pytest.approx((1.0, 1.0, 0.1, 1.0, 1.0, 1.0, 1.0))
 
 
 def test_only_the_order_of_scores_matters():
@@ -233,3 +270,68 @@ def test_eer_by_hand(scores, labels, expected):
 def test_equal_error_of_many_curves_at_once():
     false_alarms, hits = np.array([[0.0, 1.0], [0.5, 1.0]]), np.array([[1.0, 1.0], [0.5, 1.0]])
     assert equal_error(false_alarms, hits) == pytest.approx([0.0, 0.5])
+
+
+SHARES = (Fraction(1, 2), Fraction(4, 5), Fraction(19, 20), Fraction(1))
+
+
+@settings(deadline=None, max_examples=150)
+@given(tied_lists, st.lists(st.integers(1, 9), min_size=6, max_size=6))
+def test_listening_is_the_expected_time_over_all_orders_of_ties(pairs, durations):
+    scores, labels = columns(pairs)
+    heard = listening(scores[np.newaxis], labels[np.newaxis], np.array(durations[: len(pairs)], np.float64), SHARES)
+    expected = [
+        reference_detection.listening(scores.tolist(), labels.tolist(), durations[: len(pairs)], share)
+        for share in SHARES
+    ]
+    assert heard[0] == pytest.approx(expected, abs=ROUNDING, nan_ok=True)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 8), st.integers(0, 8))
+def test_listening_to_equal_durations_in_random_order(positives, negatives):
+    """The j-th of p positives among g items comes on average after j(g + 1)/(p + 1) of them."""
+    items = positives + negatives
+    labels = np.array([[1] * positives + [0] * negatives])
+    shares = [j / positives for j in range(1, positives + 1)]
+    heard = listening(np.zeros(labels.shape), labels, np.full(items, 2.5), shares)
+    expected = [j * (items + 1) / (positives + 1) / items for j in range(1, positives + 1)]
+    assert heard[0] == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_listening_by_hand():
+    """10 s to hear in all. First query: 1 + 2 s until the first positive, everything until both."""
+    scores = np.array([[4.0, 3.0, 2.0, 1.0], [1.0, -np.inf, -np.inf, np.nan], [1.0, 2.0, 3.0, 4.0]])
+    labels = np.array([[0, 1, 0, 1], [0, 1, 0, -1], [0, 0, 0, -1]])
+    heard = listening(scores, labels, np.array([1.0, 2.0, 3.0, 4.0]))
+    assert heard.shape == (3, 3)
+    assert heard[0] == pytest.approx([0.3, 1.0, 1.0])
+    assert heard[1] == pytest.approx([(1 + 2 + 3 / 2) / 6] * 3)  # the tied negative comes first half of the time
+    assert np.isnan(heard[2]).all()
+
+
+def test_shares_are_not_led_astray_by_rounding():
+    """0.07 * 100 is 7.000000000000001 in binary, and 7 positives are 7% of 100."""
+    assert 0.07 * 100 > 7
+    labels, durations = np.ones((1, 100), dtype=np.int8), np.ones(100)
+    assert listening(-np.arange(100.0)[np.newaxis], labels, durations, [0.07, 1e-12]) == pytest.approx(
+        np.array([[0.07, 0.01]])
+    )
+
+
+def test_listening_to_nothing():
+    assert listening(np.empty((0, 2)), np.empty((0, 2), np.int8), np.ones(2)).shape == (0, 3)
+    assert np.isnan(listening(np.zeros((1, 0)), np.zeros((1, 0), np.int8), np.ones(0))).all()
+    assert np.isnan(listening(np.zeros((1, 2)), np.array([[1, -1]]), np.array([0.0, 1.0]))).all()
+
+
+def test_listening_names_mistakes():
+    scores, labels = np.zeros((1, 2)), np.array([[1, 0]])
+    for durations in ([1.0], [1.0, -1.0], [1.0, np.nan]):
+        with pytest.raises(KwsbenchError, match="durations must be 2 numbers of seconds >= 0, one an utterance"):
+            listening(scores, labels, np.array(durations))
+    for share in (0.0, 1.1, math.nan):
+        with pytest.raises(KwsbenchError, match="shares of the positives to find must be above 0 and up to 1"):
+            listening(scores, labels, np.ones(2), [0.5, share])
+    with pytest.raises(KwsbenchError, match="1 scores are NaN"):
+        listening(np.array([[np.nan, 1.0]]), labels, np.ones(2))

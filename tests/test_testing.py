@@ -1,12 +1,13 @@
 """The conformance kit must catch each fault by name, and pass what has none: mutants of small correct plugins."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kwsbench import testing
+from kwsbench import plugins, testing
 from kwsbench.errors import KwsbenchError, PluginError
 from kwsbench.types import Alignment, Clip, Dataset, Match, Scores
 
@@ -213,7 +214,61 @@ def test_a_faulty_transform_is_caught(fault, words):
 
 
 def test_what_is_no_transform():
-    only(testing.check_transform(object()), "fit missing")
+    only(testing.check_transform(object()), "fit missing (or fit_speakers, to be told who speaks)")
+
+
+class MeanSpeaker:
+    """A correct speaker transform, and by its arguments each faulty one: subtract the mean of the speakers' means."""
+
+    def __init__(self, fault=""):
+        self.fault = fault
+        self.rng = np.random.default_rng(0)
+
+    def fit_speakers(self, speakers):
+        means = np.stack([frames.mean(axis=0) for frames in speakers])
+        between = means.std(axis=0)
+        if self.fault == "in place":
+            speakers[-1] -= means[-1]
+        if self.fault == "matrix":
+            return means
+        if self.fault == "three":
+            assert len(speakers) == 3, "three speakers, please"
+        if self.fault == "random":
+            means += self.rng.standard_normal(means.shape).astype(np.float32)
+
+        def apply(x):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                if self.fault == "neighbours":
+                    return x - x.mean(axis=0)
+                if self.fault == "zero":
+                    return x / between
+                return (x - means.mean(axis=0))[1 if self.fault == "drops" else 0 :]
+
+        return apply
+
+
+def test_a_correct_speaker_transform_passes():
+    assert testing.check_transform(MeanSpeaker()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("in place", "argument: frames are changed in place; work on a copy"),
+        ("matrix", "fit: returned ndarray, expected the function that transforms frames"),
+        ("random", "determinism: the same fit gives another result; seed what is random"),
+        ("neighbours", "per frame: two frames alone come out otherwise than among others; learn in fit()"),
+        ("drops", "shape: (40, 24) became (39, 24); expected (40, dims), one frame out for each one in"),
+        (
+            "zero",
+            "finite: fitted on speakers who are equal, it gives NaN or inf; divide by 1 where there is no variance",
+        ),
+        ("three", "exception: AssertionError: three speakers, please"),
+    ],
+)
+def test_a_faulty_speaker_transform_is_caught(fault, words):
+    problems = testing.check_transform(MeanSpeaker(fault))
+    assert any(problem.startswith(words) for problem in problems), problems
 
 
 # ── distances ────────────────────────────────────────────────────────────────────────────────────
@@ -296,6 +351,83 @@ def test_euclidean_and_angle_stay_within_the_kits_tolerance():
     assert testing.check_distance(Angle()) == []
 
 
+class Scaled(Cosine):
+    """A correct distance that knows its neighbours, and by its arguments each faulty one."""
+
+    def __init__(self, fault="", neighbours=10):
+        super().__init__(fault)
+        self.neighbours = neighbours
+
+    def cost(self, x, y, x_nearness, y_nearness):
+        cosine = 1 - super().cost(x, y)
+        if self.fault == "swapped":
+            x_nearness, y_nearness = x_nearness[:1].repeat(len(x)), y_nearness[:1].repeat(len(y))
+        if self.fault == "nearness in place":
+            x_nearness /= 2
+        both = (x_nearness[:, None] + y_nearness[None, :]) / 2
+        if self.fault == "wide":
+            return np.maximum(0, 1 - cosine + both.astype(np.float64))
+        if self.fault == "divides":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return (1 - cosine) / (1 + both)
+        if self.fault == "below":
+            return 1 - cosine + both
+        return np.maximum(0, 1 - cosine + both)
+
+    def finish(self, tile, utterance_nearness, query_nearness):
+        if self.fault == "beside":
+            utterance_nearness.div_(2)
+            query_nearness.div_(2)
+            tile.sub_(utterance_nearness).sub_(query_nearness).clamp_(max=0)
+            return
+        if self.fault == "divides":
+            tile.div_(1 + (utterance_nearness + query_nearness) / 2).clamp_(max=0)
+            return
+        tile.sub_(utterance_nearness / 2).sub_(query_nearness / 2)
+        if self.fault != "fast below":
+            tile.clamp_(max=0)
+        if self.fault == "nan":
+            tile[2, 1] = float("nan")
+
+
+def test_a_correct_neighbour_distance_passes():
+    assert testing.check_distance(Scaled()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("swapped", "finish: utterance frame "),
+        ("nearness in place", "argument: cost() changes the nearness it is given; work on a copy"),
+        ("wide", "precision: float32 in, float64 out; keep the precision of the input"),
+        ("divides", "finite: NaN or inf in the cost"),
+        ("below", "range: a cost of -1; a cost has to be at least 0, best at 0 (nearness -1 to -1)"),
+        ("fast below", "finish: utterance frame "),
+        ("nan", "finish: utterance frame 2, query frame 1 costs nan on the fast path"),
+        ("beside", "argument: finish() changes what it is told beside the tile; only the tile is its own"),
+    ],
+)
+def test_a_faulty_neighbour_distance_is_caught(fault, words):
+    problems = testing.check_distance(Scaled(fault))
+    assert any(problem.startswith(words) for problem in problems), problems
+
+
+@pytest.mark.parametrize("neighbours", [0, -1, 2.5, "10", True])
+def test_a_number_of_neighbours_that_cannot_be(neighbours):
+    words = f"neighbours: {neighbours!r}; expected a whole number of neighbours, at least 1"
+    assert testing.check_distance(Scaled(neighbours=neighbours)) == [words]
+
+
+def test_a_neighbour_distance_needs_its_fast_path():
+    class Half:
+        neighbours = 3
+
+        def cost(self, x, y, x_nearness, y_nearness):
+            return np.zeros((len(x), len(y)), x.dtype)
+
+    only(testing.check_distance(Half()), "attributes: finish missing; see kwsbench.types.NeighbourDistance")
+
+
 # ── matchers ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -347,10 +479,22 @@ def test_a_faulty_matcher_is_caught(fault, words):
         (Alignment(steps=((1, 3),)), "0-2"),
         (Alignment(steps=((0, 1),)), "none advances in the query"),
         (Alignment(normalize="frames"), "expected query, path or none"),
+        (Alignment(rows="zscore"), "rows: 'zscore'; expected none or minmax"),
     ],
 )
 def test_a_faulty_alignment_is_caught(alignment, words):
     only(testing.check_matcher(alignment), words)
+
+
+@pytest.mark.parametrize("name", ["sdtw", "dtw"])
+def test_rows_of_the_built_in_alignments_are_scaled_when_asked(name):
+    plugin = plugins.load().find("matchers", name)
+    plain = plugin.create({})
+    assert plain.rows == "none"
+    assert plugin.create({"rows": "minmax"}) == replace(plain, rows="minmax")
+    assert plugin.create({"rows": "minmax", "steps": "skip"}).steps == ((1, 1), (1, 2), (2, 1))
+    with pytest.raises(KwsbenchError, match=f"^{name}:rows=zscore: expected one of none, minmax$"):
+        plugin.create({"rows": "zscore"})
 
 
 class Pool:
@@ -398,6 +542,70 @@ def test_a_faulty_pair_matcher_is_caught(fault, words):
 
 def test_what_is_no_matcher():
     only(testing.check_matcher(object()), "neither an Alignment nor")
+
+
+# ── score norms ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Centred:
+    """A correct correction of scores, and by its arguments each faulty one: minus the query's mean, over its spread."""
+
+    def __init__(self, fault=""):
+        self.fault = fault
+        self.rng = np.random.default_rng(0)
+
+    def normalize(self, scores, used):
+        if self.fault == "ignores used":
+            used = np.isfinite(scores)
+        result = scores.copy()
+        for row, mask in zip(result, used, strict=True):
+            known = row[mask].astype(np.float64)
+            varied = len(set(known)) > 1 or (self.fault == "spread" and len(known))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                row[:] = (row - (known.mean() if len(known) else 0)) / (known.std() if varied else 1)
+        if self.fault == "scores in place":
+            scores[0, 0] += 1
+        if self.fault == "used in place":
+            used[:] = True
+        if self.fault == "nothing used" and not used.any():
+            result[:] = np.nan
+        if self.fault == "random":
+            result += self.rng.random(result.shape, dtype=np.float32)
+        if self.fault == "fills":
+            result[np.isneginf(result)] = -9
+        if self.fault == "drops":
+            return result[:, 1:]
+        if self.fault == "list":
+            return result.tolist()
+        return result.astype(int) if self.fault == "whole" and np.isfinite(result).all() else result
+
+
+def test_a_correct_score_norm_passes():
+    assert testing.check_score_norm(Centred()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("ignores used", "used: pairs that are not used changed "),
+        ("spread", "finite (one used score a query): a finite score became "),
+        ("nothing used", "finite (no pair used): a finite score became nan; where fewer than two scores are used or "),
+        ("scores in place", "argument (6 queries × 9 utterances): normalize() changes its arguments; work on a copy"),
+        ("used in place", "argument (6 queries × 9 utterances): normalize() changes its arguments; work on a copy"),
+        ("random", "determinism (6 queries × 9 utterances): the same scores give another result; seed what is random"),
+        ("fills", "missing (6 queries × 9 utterances): -inf became -9.0; -inf stays -inf"),
+        ("drops", "shape (6 queries × 9 utterances): (6, 8), expected a numpy array (6, 9), one score out for each"),
+        ("list", "shape (6 queries × 9 utterances): list, expected a numpy array (6, 9)"),
+        ("whole", "precision (one query and one utterance): int64 out; scores are floats"),
+    ],
+)
+def test_a_faulty_score_norm_is_caught(fault, words):
+    problems = testing.check_score_norm(Centred(fault))
+    assert any(problem.startswith(words) for problem in problems), problems
+
+
+def test_what_is_no_score_norm():
+    only(testing.check_score_norm(object()), "attributes: normalize missing; see kwsbench.types.ScoreNorm")
 
 
 # ── data sets ────────────────────────────────────────────────────────────────────────────────────
@@ -469,6 +677,27 @@ def test_a_file_is_checked_as_a_stranger_would(tmp_path):
     file = tmp_path / "half_file.py"
     file.write_text(GOOD, encoding="utf-8")
     assert testing.check_file(file) == [testing.Finding("transforms", "half", [])]
+
+
+def test_a_score_norm_in_a_file_is_checked(tmp_path):
+    file = tmp_path / "norm_file.py"
+    source = """
+import kwsbench
+
+class Twice:
+    \"""Scores at twice their size.\"""
+    def normalize(self, scores, used):
+        return 2 * scores
+
+@kwsbench.hookimpl
+def register_score_norms(register):
+    register("twice", Twice)
+"""
+    file.write_text(source, encoding="utf-8")
+    assert testing.check_file(file) == [testing.Finding("score_norms", "twice", [])]
+    file.write_text(source.replace("2 * scores", "2 * scores[0]"), encoding="utf-8")
+    (finding,) = testing.check_file(file)
+    only(finding.problems, "shape (6 queries × 9 utterances): (9,), expected")
 
 
 def test_a_file_with_faults_names_them(tmp_path):

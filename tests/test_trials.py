@@ -158,3 +158,49 @@ def test_no_trial_across_shares_a_speaker_on_real_labels(shared):
     trial = labels != NO_TRIAL
     assert not (trial & (speakers[built.queries][:, None] == speakers[built.utterances][None, :])).any()
     assert (labels == POSITIVE).sum() == 900 * 15 * 5
+
+
+# ── the protocols of what was published before ──
+
+
+def test_pooled_ranks_everything_but_the_own_recording_in_one_list():
+    built = trials.build(CLIPS, name="small", protocol="pooled")
+    assert [str(condition) for condition in built.conditions] == ["any/any"]
+    assert by_name(built, built.conditions[0])["a1"] == {
+        "a2": NEGATIVE, "a3": POSITIVE, "b1": POSITIVE, "b2": POSITIVE, "b5": NEGATIVE,
+    }  # fmt: skip
+    assert built.left_out == {"own_recording": 3, "maybe": 2, "unknown_words": 3}
+
+
+def test_pooled_with_self_finds_the_query_itself():
+    built = trials.build(CLIPS, name="small", protocol="pooled+self")
+    found = by_name(built, built.conditions[0])
+    assert all(found[query][query] == POSITIVE for query in found)
+    assert "b3" in found  # "mas" is said once, which is enough
+    assert not built.apart.any()
+    assert built.left_out["own_recording"] == 0
+
+
+def test_pooled_needs_a_word_said_twice_but_not_by_two():
+    clips = [clip("a1", "ana", "ma"), clip("a2", "ana", "ma"), clip("a3", "ana", "ko")]
+    with pytest.raises(KwsbenchError, match="no keyword is said by two speakers"):
+        trials.build(clips, name="small")
+    assert len(trials.build(clips, name="small", protocol="pooled").queries) == 2
+    with pytest.raises(KwsbenchError, match="small: no keyword is said twice"):
+        trials.build(clips[1:], name="small", protocol="pooled")
+
+
+def test_where_a_word_lies_is_known_from_the_clip_that_was_cut_there():
+    spans = {"start_s": 2.5, "end_s": 3.0}
+    clips = [
+        clip("word", "ana", "ma", recording="tape", **spans),
+        clip("elsewhere", "ana", "ma", recording="tape", start_s=9.0, end_s=9.5),
+        clip("sentence", "ana", transcript="so ma said", recording="tape", start_s=2.0, end_s=4.0),
+        clip("whole", "ana", transcript="ma and ma", recording="tape"),
+        Clip("other", Path("y.wav"), "ben", "y", None, "ma it is"),
+        Clip("b", Path("z.wav"), "ben", "z", "ma", "ma"),
+        Clip("c", Path("z2.wav"), "ben", "z2", "ko", "ko"),
+    ]
+    built = trials.build(clips, name="small")
+    known = {(word, clips[built.utterances[column]].id): at for (word, column), at in built.known_spans.items()}
+    assert known == {("ma", "sentence"): [(0.5, 1.0)], ("ma", "whole"): [(2.5, 3.0), (9.0, 9.5)]}
