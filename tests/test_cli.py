@@ -179,10 +179,10 @@ def test_records_of_another_age_are_one_line(run_cli, archive, tmp_path):
     path = next((board / "results").glob("*.json"))
     text = path.read_text()
     for change, message in {
-        '"schema": 99': "schema 99, this kwsbench reads up to 1; upgrade kwsbench",
-        '"schema": 1,\n  "surprise": 1': "not a readable record (Object contains unknown field `surprise`)",
+        '"schema": 99': "schema 99, this kwsbench reads up to 2; upgrade kwsbench",
+        '"schema": 2,\n  "surprise": 1': "not a readable record (Object contains unknown field `surprise`)",
     }.items():
-        path.write_text(text.replace('"schema": 1', change))
+        path.write_text(text.replace('"schema": 2', change))
         code, _, err = run_cli("leaderboard", board)
         assert code == 2
         assert message in err

@@ -16,12 +16,13 @@ def within(full, keywords, value):
     """The same record with a condition of the same speaker, on some keywords."""
     found = full.conditions["across/isolated"]
     table = msgspec.structs.replace(
-        found.per_keyword,
+        found.groups,
         keyword=list(keywords),
+        speaker=["s"] * len(keywords),
         queries=[1] * len(keywords),
         metrics={name: [value] * len(keywords) for name in ranking.MEANS},
     )
-    other = msgspec.structs.replace(found, per_keyword=table)
+    other = msgspec.structs.replace(found, groups=table)
     return msgspec.structs.replace(full, conditions={**full.conditions, "within/isolated": other})
 
 
@@ -48,9 +49,9 @@ def test_rows_are_in_the_order_of_the_metric_that_is_asked_for():
     def with_auc(name, ap, auc):
         full = record(name, aps=[ap] * 12)
         found = full.conditions["across/isolated"]
-        table = msgspec.structs.replace(found.per_keyword, metrics={**found.per_keyword.metrics, "auc": [auc] * 12})
+        table = msgspec.structs.replace(found.groups, metrics={**found.groups.metrics, "auc": [auc] * 12})
         metrics = {**found.metrics, "auc": Estimate(value=auc, low=auc, high=auc, chance=0.5)}
-        changed = msgspec.structs.replace(found, metrics=metrics, per_keyword=table)
+        changed = msgspec.structs.replace(found, metrics=metrics, groups=table)
         return msgspec.structs.replace(full, conditions={"across/isolated": changed})
 
     records = (with_auc("a", 0.6, 0.7), with_auc("b", 0.5, 0.8))

@@ -13,7 +13,7 @@ import pytest
 
 from kwsbench import leaderboard, page, results
 from kwsbench.errors import KwsbenchError
-from kwsbench.results import Combination, ConditionResult, Data, Estimate, Isotropy, PerKeyword, Result
+from kwsbench.results import Combination, ConditionResult, Data, Estimate, Groups, Isotropy, Result
 
 KEYWORDS = ["ŋko", "təla", "ma", "ɓe", "da", "ku"]
 HOSTILE_SET = """manifest/<script>alert(1)</script>&"'ɡaɮa"""
@@ -59,8 +59,11 @@ def record(
             query_material={}, notes={"source <of>": "a & b"},
         ),
         conditions={"across/isolated": condition(value), "within/isolated": condition(value + 0.1)},
-        isotropy={when: Isotropy(mean_cosine=0.25, isoscore=0.5, frames=9, dims=4) for when in ("before", "after")},
+        isotropy=dict.fromkeys(("before", "after"), Isotropy(frames=9, dims=4, figures=SHAPE)),
     )  # fmt: skip
+
+
+SHAPE = {"mean_cosine": 0.25, "isoscore": 0.5}
 
 
 def condition(value):
@@ -69,9 +72,9 @@ def condition(value):
         for name in ("map", "p@1", "p@10", "p@n", "auc", "eer")
     }
     columns = {name: [value] * len(KEYWORDS) for name in metrics if name != "eer"}
-    per_keyword = PerKeyword(keyword=KEYWORDS, queries=[2] * len(KEYWORDS), metrics=columns)
+    groups = Groups(keyword=KEYWORDS, speaker=["s"] * len(KEYWORDS), queries=[2] * len(KEYWORDS), metrics=columns)
     return ConditionResult(
-        queries=12, queries_without_positives=0, trials=120, positives=24, metrics=metrics, per_keyword=per_keyword
+        queries=12, queries_without_positives=0, trials=120, positives=24, metrics=metrics, groups=groups
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from kwsbench import ranking, stats
 from kwsbench.errors import KwsbenchError
-from kwsbench.results import Combination, ConditionResult, Data, Estimate, PerKeyword, Result
+from kwsbench.results import Combination, ConditionResult, Data, Estimate, Groups, Result
 
 KEYWORDS = [f"word{i}" for i in range(12)]
 HALF = stats.halves(KEYWORDS)
@@ -15,12 +15,14 @@ def record(
 ):
     queries = [1 + i % 3 for i in range(len(KEYWORDS))]
     aps = [0.5] * len(KEYWORDS) if aps is None else list(map(float, aps))
-    table = PerKeyword(keyword=KEYWORDS, queries=queries, metrics=dict.fromkeys(ranking.MEANS, aps))
+    table = Groups(
+        keyword=KEYWORDS, speaker=["s"] * len(KEYWORDS), queries=queries, metrics=dict.fromkeys(ranking.MEANS, aps)
+    )
     mean = float(np.average(aps, weights=queries))
     metrics = {name: Estimate(value=mean, low=mean - 0.1, high=mean + 0.1, chance=0.1) for name in ranking.MEANS}
     metrics["eer"] = Estimate(value=0.3, low=0.2, high=0.4, chance=0.5)
     found = ConditionResult(
-        queries=sum(queries), queries_without_positives=0, trials=100, positives=10, metrics=metrics, per_keyword=table
+        queries=sum(queries), queries_without_positives=0, trials=100, positives=10, metrics=metrics, groups=table
     )
     data = Data(digest=digest, language="", heard=False, clips=1, speakers=2, keywords=12, queries=24, utterances=9,
                 audio_s=1.0, left_out={}, audio={}, too_short=0, query_material={}, notes={})  # fmt: skip
@@ -69,7 +71,7 @@ def test_the_interval_of_a_mixed_row_is_that_of_its_own_figures():
     two = record(layer="2", aps=np.where(HALF, b, b + 1))
     (row,) = ranking.rows([one, two], ranking.by_configuration)
     mixed = np.where(HALF, b, a)  # each half by the layer that was chosen on the other
-    queries = np.array(one.conditions["across/isolated"].per_keyword.queries)
+    queries = np.array(one.conditions["across/isolated"].groups.queries)
     assert row.value() == pytest.approx(np.average(mixed, weights=queries), abs=1e-6)
     codes = np.repeat(np.arange(12), queries)
     expected = stats.cluster_bootstrap(np.repeat(mixed, queries), codes, rng=np.random.default_rng(0))
@@ -86,12 +88,13 @@ def test_a_keyword_is_in_the_same_half_under_every_condition():
         aps = rng.random(12)
         full = record(layer=str(layer), aps=aps)
         found = full.conditions["across/isolated"]
-        table = found.per_keyword
+        table = found.groups
         # Inside, each keyword does as isolated: whoever is scored on the half it was chosen on gains there, too.
         inside = msgspec.structs.replace(
             found,
-            per_keyword=PerKeyword(
+            groups=Groups(
                 keyword=table.keyword[1:],
+                speaker=table.speaker[1:],
                 queries=table.queries[1:],
                 metrics={name: column[1:] for name, column in table.metrics.items()},
             ),
