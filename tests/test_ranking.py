@@ -73,7 +73,7 @@ def test_the_interval_of_a_mixed_row_is_that_of_its_own_figures():
     mixed = np.where(HALF, b, a)  # each half by the layer that was chosen on the other
     queries = np.array(one.conditions["across/isolated"].groups.queries)
     assert row.value() == pytest.approx(np.average(mixed, weights=queries), abs=1e-6)
-    codes = np.repeat(np.arange(12), queries)
+    codes = np.repeat(np.unique(KEYWORDS, return_inverse=True)[1], queries)
     expected = stats.cluster_bootstrap(np.repeat(mixed, queries), codes, rng=np.random.default_rng(0))
     found = row.estimate()
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from kwsbench import dtw, fitting, metrics, plan, plugins, trials
+from kwsbench import dtw, fitting, metrics, plan, plugins, results, trials
 from kwsbench.engine import score_pairs
 from kwsbench.errors import KwsbenchError
 from kwsbench.spec import format_chain
@@ -372,3 +372,23 @@ def test_superb_differs_from_the_original_in_queries_of_fewer_than_five_frames_o
     np.testing.assert_allclose(scores[1:], original[1:], atol=1e-4)
     assert not original[0].any()
     assert scores[0].std() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["superb", "wisniewski25", "wisniewski25-with-self"])
+def test_a_preset_runs_from_the_command_line(run_cli, archive, tmp_path, name):
+    folder, board = str(archive).replace(" ", "%20"), tmp_path / "board"
+    code, _, err = run_cli(
+        "run", "--preset", name, "--dataset", f"manifest:path={folder}", "--encoder", "mfcc", "--board", board
+    )
+    assert code == 0, err
+    for record in results.load_all(board):
+        assert record.protocol == ("pooled+self" if name.endswith("self") else "pooled")
+        assert list(record.conditions) == ["any/any"]
+        if name.endswith("self"):
+            assert record.conditions["any/any"].metrics["p@1"].value == 1.0  # each query finds itself
+
+
+def test_an_unknown_preset_is_one_line(run_cli):
+    code, _, err = run_cli("run", "--preset", "suprb")
+    assert code == 2
+    assert "unknown preset 'suprb'. Did you mean 'superb'?" in err
