@@ -229,7 +229,7 @@ def score(trials: Path, style: str, det: Path | None, *, per_query: bool, **opti
     """
     import numpy as np
 
-    from kwsbench import trialscore
+    from kwsbench import trialreport, trialscore
 
     found = trialscore.read(trials, **{name: options.pop(name) for name in ("qrels", "terms", "rttm", "ecf")})
     settings, assumed = trialscore.settle(found, **options)
@@ -237,9 +237,9 @@ def score(trials: Path, style: str, det: Path | None, *, per_query: bool, **opti
         say(note)
     report = trialscore.score(found, settings, rng=np.random.default_rng(0))
     if det:
-        trialscore.write_det(det, found, seconds=settings.seconds)
+        trialreport.write_det(det, found, seconds=settings.seconds)
         say(f"wrote {det}")
-    click.echo((trialscore.render_queries if per_query else trialscore.render)(report, style), nl=False)
+    click.echo((trialreport.render_queries if per_query else trialreport.render)(report, style), nl=False)
 
 
 @cli.command(name="plugins")

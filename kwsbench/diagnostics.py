@@ -1,7 +1,7 @@
-"""All figures of one space at once: what isotropy and subspaces define, from shared moments.
+"""All figures of one space at once: what isotropy, rogue_dimensions and subspaces define, from shared moments.
 
-Each figure is defined, with its source, by the function of ``isotropy`` or ``subspaces`` that
-computes it alone; what is here only saves reading the frames again for each.
+Each figure is defined, with its source, by the function of ``isotropy``, ``rogue_dimensions`` or
+``subspaces`` that computes it alone; what is here only saves reading the frames again for each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from kwsbench import isotropy, subspaces
+from kwsbench import isotropy, rogue_dimensions, subspaces
 from kwsbench.isotropy import Doubles
 
 TOP = (1, 3, 5)
@@ -104,11 +104,13 @@ def few_frames(frames: int, dims: int) -> str | None:
 
 def _rogue_figures(frames: npt.NDArray[np.float32]) -> dict[str, float]:
     """Mean cosine, the shares of its greatest dimensions, and what cosines keep without them."""
-    contributions: Doubles = isotropy.dimension_contributions(frames)
+    contributions: Doubles = rogue_dimensions.dimension_contributions(frames)
     greatest = np.argsort(-contributions, kind="stable")
-    shares = isotropy.shares_of(contributions)
+    shares = rogue_dimensions.shares_of(contributions)
     figures = {"mean_cosine": float(contributions.sum())}
     for k in TOP:
         figures[f"share_top{k}"] = float(shares[greatest[:k]].sum())
-        figures[f"r2_without_top{k}"] = isotropy.cosine_r2_without(frames, greatest[:k], np.random.default_rng(SEED))
+        figures[f"r2_without_top{k}"] = rogue_dimensions.cosine_r2_without(
+            frames, greatest[:k], np.random.default_rng(SEED)
+        )
     return figures

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kwsbench import spec
-from kwsbench.ablation import BASELINE, Ablation, Effect, Side
+from kwsbench.ablation import BASELINE, Ablation
 from kwsbench.metrics import Doubles
+from kwsbench.paired import Effect, Side
 
 INK, CONTROL, GREY = "#222222", "#6f6f6f", "#8a8a8a"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

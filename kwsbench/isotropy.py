@@ -1,4 +1,4 @@
-"""How evenly frames use their space, and whether a few dimensions or a few utterances take all.
+"""How evenly frames use their space.
 
 Mean cosine, the shares of its dimensions and the partition score see a common offset (every frame
 points the same way); IsoScore, the participation ratio and the effective rank are centred and see only
@@ -27,10 +27,6 @@ BLOCK_VALUES = 2**21
 """Values of X held as float64 at a time: 16 MiB."""
 
 
-EQUAL_COSINES = 1e-12
-"""Cosines that differ by no more are the same: what rounding leaves of sums over a few thousand dimensions."""
-
-
 class MeanCosines(NamedTuple):
     """Mean cosine of pairs of frames from one group, and from two different ones. NaN: no such pair."""
 
@@ -46,12 +42,12 @@ def mean_cosine(X: FloatArray) -> float:  # noqa: N803 - X is what the formula c
     norm of the sum holds every ordered pair's cosine, and N' ones of frames with themselves.
     Source: Ethayarajh (2019), "How contextual are contextualized word representations?".
     """
-    frames = len(_matrix(X))
+    frames = len(matrix(X))
     if frames < 2:
         return float("nan")
     total, nonzero = np.zeros(X.shape[1]), 0
-    for _, block in _blocks(X):
-        nonzero += _to_unit_norm(block)
+    for _, block in read_blocks(X):
+        nonzero += to_unit_norm(block)
         total += block.sum(axis=0)
     return float((total @ total - nonzero) / (frames * (frames - 1)))
 
@@ -63,11 +59,11 @@ def mean_cosine_within_between(X: FloatArray, groups: npt.ArrayLike) -> MeanCosi
     unit frames a group is enough: the sums' squared norms hold the pairs within, the squared norm of
     the grand total all pairs.
     """
-    group_of = _codes(groups, len(_matrix(X)))
+    group_of = _codes(groups, len(matrix(X)))
     sizes = np.bincount(group_of)
     sums, nonzero = np.zeros((len(sizes), X.shape[1])), 0
-    for start, block in _blocks(X):
-        nonzero += _to_unit_norm(block)
+    for start, block in read_blocks(X):
+        nonzero += to_unit_norm(block)
         members = group_of[start : start + len(block)]
         order = np.argsort(members, kind="stable")
         present, firsts = np.unique(members[order], return_index=True)
@@ -98,14 +94,14 @@ class Spread(NamedTuple):
 
 def spread(X: FloatArray) -> Spread:  # noqa: N803
     """The moments that all centred figures are made of; X (frames, dims), no frame at all gives zeros."""
-    frames, dims = _matrix(X).shape
+    frames, dims = matrix(X).shape
     # All is measured from the first frame: a common offset, however large, is gone before any sum is
     # rounded, and frames that are all the same give exactly zero.
     origin = X[0].astype(np.float64) if frames else np.zeros(dims)
     offset, scatter, fourth = np.zeros(dims), np.zeros((dims, dims)), 0.0
-    for _, block in _blocks(X):
+    for _, block in read_blocks(X):
         offset += np.sum(block - origin, axis=0) / frames
-    for _, block in _blocks(X):
+    for _, block in read_blocks(X):
         centred = block - origin - offset
         scatter += centred.T @ centred
         fourth += float(np.sum(np.einsum("ij,ij->i", centred, centred) ** 2))
@@ -144,7 +140,7 @@ def participation_ratio_half(X: FloatArray, items: npt.ArrayLike) -> float:  # n
     neighbouring frames are alike: every second frame would look like all of them. NaN for fewer than two
     items, and as ``participation_ratio``.
     """
-    codes = _codes(items, len(_matrix(X)))
+    codes = _codes(items, len(matrix(X)))
     if codes.max(initial=0) < 1:
         return float("nan")
     return participation_ratio(X[codes % 2 == 0])
@@ -271,7 +267,7 @@ def partition_of(X: FloatArray, moments: Spread) -> float:  # noqa: N803
     second = moments.scatter + moments.frames * np.outer(moments.mean, moments.mean)
     _, directions = np.linalg.eigh(second)
     log_z = np.full((2, len(second)), -np.inf)
-    for _, block in _blocks(X):
+    for _, block in read_blocks(X):
         along = block @ directions
         for row, signed in enumerate((along, -along)):
             top = signed.max(axis=0)
@@ -285,147 +281,33 @@ def norm_spread(X: FloatArray) -> float:  # noqa: N803
 
     0: all frames are of one length, and cosine loses nothing that Euclidean distance has.
     """
-    norms = np.concatenate([np.zeros(0), *(np.sqrt(np.einsum("ij,ij->i", b, b)) for _, b in _blocks(_matrix(X)))])
+    norms = np.concatenate([np.zeros(0), *(np.sqrt(np.einsum("ij,ij->i", b, b)) for _, b in read_blocks(matrix(X)))])
     return float(norms.std() / norms.mean()) if norms.any() else float("nan")
 
 
-def dimension_contributions(X: FloatArray) -> Doubles:  # noqa: N803
-    """What each dimension adds to the mean cosine: (dims,), the mean over pairs of x_i y_i / (|x| |y|).
-
-    X: (frames, dims). Over all pairs of different frames; they sum to ``mean_cosine``. NaN for fewer than
-    two frames. No pair is formed: ((sum of u_i)² - sum of u_i²) / (N (N - 1)) over the unit frames u.
-    Source: Timkey & van Schijndel (2021), "All bark and no bite" (there of sampled pairs).
-    """
-    frames, dims = _matrix(X).shape
-    if frames < 2:
-        return np.full(dims, np.nan)
-    total, squares = np.zeros(dims), np.zeros(dims)
-    for _, block in _blocks(X):
-        _to_unit_norm(block)
-        total += block.sum(axis=0)
-        squares += np.einsum("ij,ij->j", block, block)
-    contributions: Doubles = (total**2 - squares) / (frames * (frames - 1))
-    return contributions
+def rows_per_block(dims: int) -> int:
+    """How many frames of so many dimensions BLOCK_VALUES values are; at least one."""
+    return max(1, BLOCK_VALUES // max(1, dims))
 
 
-def dimension_shares(X: FloatArray) -> Doubles:  # noqa: N803
-    """Each dimension's share of the mean cosine: (dims,), summing to 1; X (frames, dims).
-
-    1/dims each: no dimension rules. NaN for fewer than two frames or a mean cosine of exactly 0; near 0
-    (centred frames) shares are large, of both signs, and say nothing. Source: Timkey & van Schijndel (2021).
-    """
-    return shares_of(dimension_contributions(X))
-
-
-def shares_of(contributions: Doubles) -> Doubles:
-    """Contributions (dims,) over their sum; NaN where that is 0."""
-    total = contributions.sum()
-    shares: Doubles = contributions / total if total != 0.0 else np.full(len(contributions), np.nan)
-    return shares
-
-
-def rogue_dimensions(X: FloatArray, k: int) -> npt.NDArray[np.int64]:  # noqa: N803
-    """The k dimensions that add most to the mean cosine, the greatest first; X (frames, dims).
-
-    By contribution, as Timkey & van Schijndel (2021) do, not by size: none can be below -1 / (frames - 1),
-    so a dimension that rules is always positive. Ties: the lower index first. Too large a k and fewer
-    than two frames are errors.
-    """
-    frames, dims = _matrix(X).shape
-    if frames < 2:
-        raise KwsbenchError(f"rogue dimensions need at least two frames, got {frames}")
-    if not 0 <= k <= dims:
-        raise KwsbenchError(f"{k} rogue dimensions of {dims}; ask for 0 to {dims}")
-    return np.argsort(-dimension_contributions(X), kind="stable")[:k]
-
-
-def cosine_r2_without(
-    X: FloatArray,  # noqa: N803
-    dims_removed: Sequence[int] | npt.NDArray[np.int64],
-    rng: np.random.Generator,
-    *,
-    pairs: int = 10_000,
-) -> float:
-    """Squared Pearson correlation of pairs' cosines with and without some dimensions; X (frames, dims).
-
-    Near 1: the dimensions did not matter. Near 0: they were what the cosine saw. Over ``pairs`` pairs of
-    different frames, drawn with replacement (standard error at most 0.008 for 10,000). Frames of
-    zeros as in ``mean_cosine``. NaN for fewer than two frames, and where either kind of cosine is the
-    same for all pairs. Source: Timkey & van Schijndel (2021).
-    """
-    frames, dims = _matrix(X).shape
-    removed = np.asarray(dims_removed, dtype=np.int64)
-    if removed.size and not (removed.min() >= 0 and removed.max() < dims):
-        raise KwsbenchError(f"cannot remove dimensions {removed.tolist()} of {dims}; they count from 0")
-    if frames < 2:
-        return float("nan")
-    first = rng.integers(frames, size=pairs)
-    second = (first + rng.integers(1, frames, size=pairs)) % frames
-    whole, reduced = np.empty(pairs), np.empty(pairs)
-    rows = max(1, BLOCK_VALUES // max(1, dims))
-    for start in range(0, pairs, rows):
-        span = slice(start, start + rows)
-        x, y = (_doubles(X[frames_of], frames_of) for frames_of in (first[span], second[span]))
-        for cosines in (whole, reduced):
-            _to_unit_norm(x)
-            _to_unit_norm(y)
-            cosines[span] = np.einsum("ij,ij->i", x, y)
-            x[:, removed] = y[:, removed] = 0.0
-    if min(np.ptp(whole), np.ptp(reduced)) <= EQUAL_COSINES:
-        return float("nan")
-    return float(np.corrcoef(whole, reduced)[0, 1] ** 2)
-
-
-def hubness(scores: FloatArray, k: int = 10, *, used: npt.NDArray[np.bool_] | None = None) -> float:
-    """Skewness of N_k, how many queries have an utterance among their k best; scores (queries, utterances).
-
-    Above 0: a few utterances are everybody's answer, whatever was asked. Higher scores are better; -inf
-    never counts, nor do pairs where ``used`` (queries, utterances) is False. Utterances that are tied at
-    the k-th place share the places left, as they would on average if ties were broken at random; a query
-    with fewer than k utterances counts all of them. An utterance of no pair that counts is left out. NaN
-    where all N_k are equal or there are none. NaN scores, and a k below 1, are errors.
-    Source: Radovanović, Nanopoulos & Ivanović (2010), "Hubs in space".
-    """
-    if k < 1:
-        raise KwsbenchError(f"hubness counts the k best, k at least 1, got {k}")
-    if np.isnan(scores).any():
-        raise KwsbenchError("scores hold NaN; hubness needs a number or -inf for every pair")
-    counted = scores > -np.inf if used is None else used & (scores > -np.inf)
-    occurrences = np.zeros(scores.shape[1])
-    for row, counts in zip(scores, counted, strict=True):
-        columns = np.flatnonzero(counts)
-        places = min(k, len(columns))
-        if not places:
-            continue
-        values = row[columns]
-        last = np.partition(values, -places)[-places]
-        better, tied = values > last, values == last
-        occurrences[columns] += better + tied * (places - better.sum()) / tied.sum()
-    occurrences = occurrences[counted.any(axis=0)]
-    if not len(occurrences) or np.ptp(occurrences) <= EQUAL_COSINES * len(scores):
-        return float("nan")
-    centred = occurrences - occurrences.mean()
-    return float(np.mean(centred**3) / np.mean(centred**2) ** 1.5)
-
-
-def _blocks(X: FloatArray) -> Iterator[tuple[int, Doubles]]:  # noqa: N803
+def read_blocks(X: FloatArray) -> Iterator[tuple[int, Doubles]]:  # noqa: N803
     """(first frame, float64 copy) of stretches of X, of at most BLOCK_VALUES values."""
-    rows = max(1, BLOCK_VALUES // max(1, X.shape[1]))
+    rows = rows_per_block(X.shape[1])
     for start in range(0, len(X), rows):
-        yield start, _doubles(X[start : start + rows], range(start, len(X)))
+        yield start, finite_doubles(X[start : start + rows], range(start, len(X)))
 
 
-def _doubles(rows: npt.NDArray[Any], numbers: Sequence[int] | npt.NDArray[np.int64]) -> Doubles:
+def finite_doubles(rows: npt.NDArray[Any], numbers: Sequence[int] | npt.NDArray[np.int64]) -> Doubles:
     """A float64 copy of some frames, which must be finite; numbers: what the error calls them."""
     block = np.array(rows, dtype=np.float64)
     finite = np.isfinite(block).all(axis=1)
     if not finite.all():
         bad = numbers[int(np.argmin(finite))]
-        raise KwsbenchError(f"frame {bad} holds NaN or inf; isotropy needs finite features")
+        raise KwsbenchError(f"frame {bad} holds NaN or inf; use finite features")
     return block
 
 
-def _to_unit_norm(block: Doubles) -> int:
+def to_unit_norm(block: Doubles) -> int:
     """Scale the rows of a block, in place, to unit norm, zeros excepted; how many are not zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", block, block))
     nonzero = norms > 0.0
@@ -433,7 +315,8 @@ def _to_unit_norm(block: Doubles) -> int:
     return int(nonzero.sum())
 
 
-def _matrix(X: npt.NDArray[Any]) -> npt.NDArray[Any]:  # noqa: N803
+def matrix(X: npt.NDArray[Any]) -> npt.NDArray[Any]:  # noqa: N803
+    """X itself, which must be (frames, dims)."""
     if X.ndim != 2:
         raise KwsbenchError(f"frames have shape {X.shape}, expected (frames, dims)")
     return X

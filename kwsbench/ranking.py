@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from kwsbench import stats
+from kwsbench import ranks, stats
 from kwsbench.errors import KwsbenchError
 from kwsbench.results import Combination, ConditionResult, Estimate, Isotropy, PerKeyword, Result, number
 from kwsbench.scoring import BOOTSTRAP_SEED, defined_mean
@@ -138,7 +138,7 @@ def rank_spans(ranked: Sequence[Row], metric: str = "map", condition: str = HEAD
     # A keyword for which a metric is undefined (AUC without negatives) has no weight.
     counts = np.where(np.isnan(means), 0.0, np.array(tables[usable[0]].queries, np.float64))
     sums = np.nan_to_num(means) * counts
-    spans = stats.rank_intervals(sums, counts, rng=np.random.default_rng(BOOTSTRAP_SEED))
+    spans = ranks.rank_intervals(sums, counts, rng=np.random.default_rng(BOOTSTRAP_SEED))
     pairs = zip(usable, spans.low.tolist(), spans.high.tolist(), strict=True)
     return {i: str(low) if low == high else f"{low}–{high}" for i, low, high in pairs}
 
@@ -179,7 +179,7 @@ def _row(group: list[Result]) -> Row:
 def _halves(records: Sequence[Result]) -> dict[str, bool]:
     """The half of every keyword of any condition: a keyword is in the same half under all of them."""
     keywords = sorted({word for r in records for found in r.conditions.values() for word in found.per_keyword.keyword})
-    return dict(zip(keywords, stats.halves(keywords).tolist(), strict=True))
+    return dict(zip(keywords, ranks.halves(keywords).tolist(), strict=True))
 
 
 def _map_on(found: ConditionResult, half_of: dict[str, bool], part: bool | None) -> float:  # noqa: FBT001

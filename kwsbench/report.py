@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from kwsbench import ablation, leaderboard, results
-from kwsbench.ablation import BASELINE, Ablation, Change, Effect, Side
+from kwsbench import ablation, leaderboard, paired, results
+from kwsbench.ablation import BASELINE, Ablation
 from kwsbench.errors import KwsbenchError
 from kwsbench.leaderboard import fraction, render
+from kwsbench.paired import Change, Effect, Side
 from kwsbench.store import atomic_write
 
 ALPHA = 0.05
@@ -47,12 +48,10 @@ CAVEATS = (
     "repair of what training did."
 )
 NO_SPEAKERS = (
-    "The queries' speakers are not told apart in these records: nothing here says how far it holds for others."
+    f"Queries of fewer than {paired.LEAST_SPEAKERS} speakers give no interval over speakers that could be relied on: "
+    "all of this is said of these voices, and of other words."
 )
-SPEAKERS = (
-    "A second interval resamples keywords and the queries' speakers; with {n} speakers it, too, is narrow, and nothing "
-    "here says how far it holds for others."
-)
+SPEAKERS = "A second interval resamples keywords and the queries' speakers, and a verdict needs both."
 
 
 def read(board: Path, *, metric: str = "map", condition: str = "across/isolated") -> list[Ablation]:
@@ -137,7 +136,7 @@ def findings(found: Ablation) -> list[str]:
 def caveats(found: Ablation) -> str:
     """What the figures of a data set rest on."""
     told = any(change.effects[found.metrics[0]].two_way for change in found.answers)
-    speakers = SPEAKERS.format(n=found.speakers) if told else f"{found.speakers} speakers. {NO_SPEAKERS}"
+    speakers = SPEAKERS if told else f"{found.speakers} speakers. {NO_SPEAKERS}"
     notes = [CAVEATS.format(keywords=found.keywords, speakers=speakers)]
     if found.alone:
         notes.append(f"{found.alone} corrected cells have no uncorrected cell beside them and are left out.")

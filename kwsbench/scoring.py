@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kwsbench import detection, isotropy, localisation, metrics, stats
+from kwsbench import calibration, detection, localisation, metrics, stats
+from kwsbench.hubness import hubness
 from kwsbench.metrics import Doubles
 from kwsbench.results import ConditionResult, Estimate, Groups, number
 from kwsbench.trials import NO_TRIAL, POSITIVE, Condition, Labels, Trials
@@ -111,7 +112,7 @@ class Scorer:
             positives=int((labels == POSITIVE).sum()),
             metrics=estimates,
             groups=_groups({METRICS[name]: rows[name] for name in METRICS}, prepared),
-            hubness=number(isotropy.hubness(scores.scores, used=labels != NO_TRIAL)),
+            hubness=number(hubness(scores.scores, used=labels != NO_TRIAL)),
         )
 
 
@@ -146,7 +147,7 @@ def _pooled(scores: npt.NDArray[np.float32], labels: Labels) -> dict[str, Estima
     query, column = np.nonzero(labels != NO_TRIAL)
     flat, truth = scores[query, column].astype(np.float64), labels[query, column]
     best = detection.mtwv(flat, truth, query, beta=detection.QUESST_BETA)
-    least = detection.min_cnxe(flat, truth, prior=detection.QUESST_PRIOR)
+    least = calibration.min_cnxe(flat, truth, prior=calibration.QUESST_PRIOR)
     return {
         "mtwv": _estimate(best.value, stats.UNDEFINED, max(best.accept_all, best.accept_none)),
         "min_cnxe": _estimate(least.value, stats.UNDEFINED, 1.0),

@@ -16,13 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kwsbench.errors import KwsbenchError
+from kwsbench.isotropy import Doubles, matrix, read_blocks, to_unit_norm
 from kwsbench.types import FloatArray
 
-Doubles = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
-
-BLOCK_VALUES = 2**21
-"""Values of X held as float64 at a time: 16 MiB."""
 
 
 def self_similarity(X: FloatArray, words: npt.ArrayLike, items: npt.ArrayLike) -> float:  # noqa: N803
@@ -170,16 +167,10 @@ def _group_sums(
     group_of: (frames,), -1 for frames that are in no group.
     """
     sums = np.zeros((groups, X.shape[1]))
-    rows = max(1, BLOCK_VALUES // max(1, X.shape[1]))
-    for start in range(0, len(X), rows):
-        block = np.array(X[start : start + rows], dtype=np.float64)
-        finite = np.isfinite(block).all(axis=1)
-        if not finite.all():
-            raise KwsbenchError(f"frame {start + int(np.argmin(finite))} holds NaN or inf; use finite features")
+    for start, block in read_blocks(X):
         if unit:
-            norms = np.sqrt(np.einsum("ij,ij->i", block, block))
-            block /= np.where(norms > 0.0, norms, 1.0)[:, np.newaxis]
-        members = group_of[start : start + rows]
+            to_unit_norm(block)
+        members = group_of[start : start + len(block)]
         order = np.argsort(members, kind="stable")
         order = order[members[order] >= 0]
         if len(order):
@@ -205,9 +196,8 @@ def _within(sums: Doubles, sizes: Doubles) -> Doubles:
 
 def _labels(X: npt.NDArray[Any], labels: npt.ArrayLike, what: str) -> npt.NDArray[np.int64]:  # noqa: N803
     """Labels as whole numbers, one a frame."""
-    if X.ndim != 2:
-        raise KwsbenchError(f"frames have shape {X.shape}, expected (frames, dims)")
+    frames = len(matrix(X))
     codes = np.asarray(labels, dtype=np.int64)
-    if codes.shape != (len(X),):
-        raise KwsbenchError(f"{codes.size} {what} for {len(X)} frames, expected one a frame")
+    if codes.shape != (frames,):
+        raise KwsbenchError(f"{codes.size} {what} for {frames} frames, expected one a frame")
     return codes

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from kwsbench import ablation, stats
+from kwsbench import ablation, paired, ranks, stats
 from kwsbench.errors import KwsbenchError
 from kwsbench.results import Combination, ConditionResult, Data, Estimate, Groups, Isotropy, Result
 from kwsbench.significance import permutation_p
@@ -121,7 +121,8 @@ def test_a_cell_is_compared_with_no_correction_at_its_own_layer_on_the_same_quer
     assert len(found.cells) == 8
 
 
-def test_intervals_are_those_of_the_paired_difference():
+def test_intervals_are_those_of_the_paired_difference(monkeypatch):
+    monkeypatch.setattr(paired, "LEAST_SPEAKERS", 2)
     one, two = record(), record("center", noisy(0.02, 1))
     effect = only([one, two]).cells[0].effects["map"]
     answer = only([one, two]).answers[0].effects["map"]
@@ -136,7 +137,13 @@ def test_intervals_are_those_of_the_paired_difference():
     assert effect.p == pytest.approx(permutation_p(a - b, keywords, weights=QUERIES, rng=rng), abs=0.02)
 
 
-def test_without_names_of_speakers_there_is_no_interval_over_them():
+def test_few_speakers_have_no_interval_over_them():
+    found = only([record(), record("center", noisy(0.1, 1))])
+    assert found.answers[0].effects["map"].two_way is None
+
+
+def test_without_names_of_speakers_there_is_no_interval_over_them(monkeypatch):
+    monkeypatch.setattr(paired, "LEAST_SPEAKERS", 1)
     found = only([record(speakers=False), record("center", noisy(0.1, 1), speakers=False)])
     assert found.answers[0].effects["map"].two_way is None
 
@@ -145,7 +152,7 @@ def test_without_names_of_speakers_there_is_no_interval_over_them():
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=6, max_size=6), min_size=1, max_size=4))
 def test_p_is_the_share_of_signs(rows):
     """Small whole numbers make many ties. 9,999 draws stray from the exact share by .005, so by .025 never."""
-    found = ablation.permutation_ps(np.array(rows, float), permutations=9_999)
+    found = paired.permutation_ps(np.array(rows, float), permutations=9_999)
     assert found == pytest.approx([reference.exact_p(row) for row in rows], abs=0.025)
 
 
@@ -160,7 +167,7 @@ def test_p_is_corrected_over_the_whole_table():
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=9))
 def test_spearman_is_scipys(pairs):
     x, y = np.array(pairs, float).T
-    (found,) = ablation.spearman(x, y[np.newaxis])
+    (found,) = paired.spearman(x, y[np.newaxis])
     if len(set(x)) > 1 and len(set(y)) > 1:
         assert found == pytest.approx(spearmanr(x, y).statistic)
     else:
@@ -231,7 +238,7 @@ def test_each_side_chooses_its_own_layer_on_the_other_half():
 def test_halves_that_choose_differently_are_put_together_as_the_leaderboard_does():
     from kwsbench import ranking
 
-    half = np.repeat(stats.halves(KEYWORDS), 2)
+    half = np.repeat(ranks.halves(KEYWORDS), 2)
     records = [record(aps=np.where(half, 1.0, 0.1), layer="1"), record(aps=np.where(half, 0.2, 1.0), layer="2")]
     records += [record("center", noisy(0, 1), layer="1")]
     (answer,) = only(records).answers

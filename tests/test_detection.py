@@ -1,4 +1,4 @@
-"""Detection against counting, exact arithmetic, scikit-learn and published figures."""
+"""Detection and calibration against counting, exact arithmetic, scikit-learn and published figures."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import det_curve, log_loss
 
-from kwsbench import detection
-from kwsbench.detection import cnxe, det, lower_bound_cnxe, min_cnxe, mtwv, twv, ubtwv
+from kwsbench import calibration, detection
+from kwsbench.calibration import cnxe, lower_bound_cnxe, min_cnxe
+from kwsbench.detection import det, mtwv, twv, ubtwv
 from kwsbench.errors import KwsbenchError
 from tests import reference_detection as reference
 
 # Sums of a few dozen float64 terms of order 1, or of order beta where that is larger.
 ROUNDING = 1e-10
-PRIOR = detection.QUESST_PRIOR
+PRIOR = calibration.QUESST_PRIOR
 
 trials = st.lists(
     st.tuples(st.sampled_from([-math.inf, 0.0, 0.5, 1.0, 2.0]), st.sampled_from([-1, 0, 0, 1]), st.integers(0, 3)),
@@ -151,8 +152,8 @@ def test_beta_of_the_evaluations():
     assert pytest.approx(3.48423, abs=5e-6) == detection.SAN2021_BETA
     assert detection.beta(p_target=0.5) == 1.0
     p, c_miss, c_fa = 0.0008, 100, 1
-    assert pytest.approx(p * c_miss / (p * c_miss + (1 - p) * c_fa)) == detection.QUESST_PRIOR
-    assert pytest.approx(0.0741289, abs=1e-7) == detection.QUESST_PRIOR  # published cut off, not rounded
+    assert pytest.approx(p * c_miss / (p * c_miss + (1 - p) * c_fa)) == calibration.QUESST_PRIOR
+    assert pytest.approx(0.0741289, abs=1e-7) == calibration.QUESST_PRIOR  # published cut off, not rounded
 
 
 # ── cross entropy ────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from kwsbench import isotropy, subspaces
+from kwsbench import isotropy, rogue_dimensions, subspaces
 from kwsbench.diagnostics import NAMES, few_frames, measure
 from kwsbench.errors import KwsbenchError
 
@@ -25,12 +25,12 @@ def speech(seed=0, frames=240, dims=8):
 
 def one_by_one(x, recordings, speakers, words, items):
     """The figures from the functions that define them."""
-    shares = np.sort(isotropy.dimension_shares(x))[::-1]
+    shares = np.sort(rogue_dimensions.dimension_shares(x))[::-1]
     geometry = subspaces.speaker_word_geometry(x, speakers, words)
     near, far = isotropy.mean_cosine_within_between(x, recordings)
 
     def r2(k):
-        return isotropy.cosine_r2_without(x, isotropy.rogue_dimensions(x, k), np.random.default_rng(0))
+        return rogue_dimensions.cosine_r2_without(x, rogue_dimensions.rogue_dimensions(x, k), np.random.default_rng(0))
 
     return {
         "mean_cosine": isotropy.mean_cosine(x),

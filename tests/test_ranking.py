@@ -2,12 +2,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from kwsbench import ranking, stats
+from kwsbench import ranking, ranks, stats
 from kwsbench.errors import KwsbenchError
 from kwsbench.results import Combination, ConditionResult, Data, Estimate, Groups, Result
 
 KEYWORDS = [f"word{i}" for i in range(12)]
-HALF = stats.halves(KEYWORDS)
+HALF = ranks.halves(KEYWORDS)
 
 
 def record(

@@ -10,9 +10,10 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwsbench import stats
+from kwsbench import ranks, stats
 from kwsbench.errors import KwsbenchError
 from kwsbench.metrics import eer
+from kwsbench.ranks import halves, rank_intervals, tie_groups
 from kwsbench.significance import holm, permutation_p
 from kwsbench.stats import (
     EER_BINS,
@@ -20,12 +21,9 @@ from kwsbench.stats import (
     cluster_bootstraps,
     eer_interval,
     expanded_tail,
-    halves,
     multiplicities,
     paired_difference,
-    rank_intervals,
     satterthwaite,
-    tie_groups,
     two_way_bootstraps,
 )
 from tests import reference_metrics as reference
@@ -325,8 +323,8 @@ def test_arguments_are_not_changed(values):
     sums, counts = table()
     kept = [array.copy() for array in (x, clusters, sums, counts)]
     stats.cluster_bootstrap(x, clusters, rng=generator())
-    stats.tie_groups(sums, counts, rng=generator())
-    stats.rank_intervals(sums, counts, rng=generator())
+    ranks.tie_groups(sums, counts, rng=generator())
+    ranks.rank_intervals(sums, counts, rng=generator())
     assert all(np.array_equal(a, b) for a, b in zip(kept, (x, clusters, sums, counts), strict=True))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from kwsbench import subspaces
+from kwsbench import isotropy
 from kwsbench.errors import KwsbenchError
 from kwsbench.subspaces import (
     centroids,
@@ -26,10 +26,10 @@ from tests import reference_geometry as reference
 ROUNDING = 1e-12
 
 
-@pytest.fixture(autouse=True, params=[subspaces.BLOCK_VALUES, 7], ids=["one block", "many blocks"])
+@pytest.fixture(autouse=True, params=[isotropy.BLOCK_VALUES, 7], ids=["one block", "many blocks"])
 def block_values(request, monkeypatch):
     """Every test runs twice: whatever the size of the blocks, the results are the same."""
-    monkeypatch.setattr(subspaces, "BLOCK_VALUES", request.param)
+    monkeypatch.setattr(isotropy, "BLOCK_VALUES", request.param)
 
 
 labelled_frames = st.integers(1, 3).flatmap(

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from kwsbench import detection, trialscore
+from kwsbench import calibration, detection, trialreport, trialscore
 from kwsbench.errors import KwsbenchError, UnknownName
 from kwsbench.stats import LEVEL, expanded_tail, multiplicities
 from kwsbench.trialfiles import flat
@@ -177,9 +177,9 @@ def test_cross_entropies_take_the_prior_that_weighs_errors_as_beta_does():
     rows = [("a", 1, 2.0), ("a", 0, 1.0), ("b", 0, 3.0), ("b", 1, 0.5)]
     scores, labels = np.array([2.0, 1.0, 3.0, 0.5]), np.array([1, 0, 0, 1])
     found = score_small("cnxe", "min_cnxe", "lower_bound_cnxe", rows=rows, beta=4.0, llr=True)
-    assert found["cnxe"].value == detection.cnxe(scores, labels, prior=0.2)
-    assert found["min_cnxe"].value == detection.min_cnxe(scores, labels, prior=0.2).value
-    assert found["lower_bound_cnxe"].value == detection.lower_bound_cnxe(scores, labels, prior=0.2)
+    assert found["cnxe"].value == calibration.cnxe(scores, labels, prior=0.2)
+    assert found["min_cnxe"].value == calibration.min_cnxe(scores, labels, prior=0.2).value
+    assert found["lower_bound_cnxe"].value == calibration.lower_bound_cnxe(scores, labels, prior=0.2)
 
 
 def test_counts_and_queries_without_a_positive(run_cli, tmp_path):
@@ -327,7 +327,7 @@ def test_det_by_hand(run_cli, evaluation, tmp_path):
 
 
 def test_det_without_negatives(tmp_path):
-    trialscore.write_det(tmp_path / "det.csv", trials([("a", 1, 1)]), seconds=None)
+    trialreport.write_det(tmp_path / "det.csv", trials([("a", 1, 1)]), seconds=None)
     assert pd.read_csv(tmp_path / "det.csv")["p_fa"].tolist() == [0, 0]
 
 
