@@ -29,6 +29,7 @@ check: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/kwsbench leaderboard leaderboards/prompts --check
+	$(BIN)/kwsbench ablation leaderboards/prompts --check
 
 bench: setup
 	$(BIN)/python -m benchmarks
