@@ -32,6 +32,9 @@ COLUMNS = 3
 A_PANEL = 4
 """Lines of corrections in one panel of layer profiles, at most."""
 ALPHA = 0.05
+SHAPES = ("mean_cosine", "mean_cosine_between", "share_top3", "isoscore", "effective_rank", "norm_spread",
+          "self_similarity", "speaker_word_crv", "hubness")  # fmt: skip
+"""The diagnostics that are drawn by layer."""
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "font.family": "sans-serif",
@@ -69,6 +72,9 @@ def _plan(found: Sequence[Ablation]) -> dict[str, tuple[str, Callable[[], Figure
         if _main(each):
             what = f"{each.dataset}: change of {metric} by correction (rows) and layer (columns)"
             made[f"ablation-changes-{_slug(each.dataset)}.svg"] = what, partial(changes, each)
+            if any(side.isotropy for side in _main(each)):
+                what = f"{each.dataset}: the geometry of the uncorrected frames by layer"
+                made[f"ablation-geometry-{_slug(each.dataset)}.svg"] = what, partial(shapes, each)
         for encoder in (name for name in each.encoders if name not in each.controls):
             if any(side.encoder == encoder for side in _main(each)):
                 what = f"{each.dataset}, {encoder}: {metric} by layer, a panel for a few corrections"
@@ -271,6 +277,27 @@ def _scatter(axes: Axes, found: Ablation, name: str, looks: dict[str, tuple[str,
         axes.plot(*np.array(steps, np.float64).reshape(-1, 2).T, color=colour, alpha=0.15, linewidth=0.5, zorder=0)
     axes.grid(color="#eeeeee", linewidth=0.5)
     axes.set_axisbelow(True)
+
+
+def shapes(found: Ablation) -> Figure:
+    """Diagnostics of the uncorrected frames by layer, a panel each; a line an encoder, controls grey."""
+    bare = [side for side in _main(found) if side.transform == BASELINE]
+    order = _layers({side.layer for side in bare})
+    trained = [name for name in found.encoders if name not in found.controls]
+    figure = Figure(figsize=(9.0, 6.4), layout="constrained")
+    for axes, name in zip(figure.subplots(3, 3).flat, SHAPES, strict=True):
+        for at, encoder in enumerate(found.encoders):
+            points = {side.layer: side.figure(name) for side in bare if side.encoder == encoder}
+            values = [np.nan if (value := points.get(layer)) is None else value for layer in order]
+            known = encoder in trained
+            axes.plot(range(len(order)), values, linewidth=1, markersize=3, label=_short(encoder),
+                      marker="o" if known else MARKERS[at % 6], color=COLOURS[at % 6] if known else GREY)  # fmt: skip
+        axes.set_title(name.replace("_", " "), loc="left")
+        axes.set_xticks(range(len(order)), order)
+        axes.grid(axis="y", color="#eeeeee", linewidth=0.5)
+    figure.supxlabel(f"{found.dataset}: layer, without correction", fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
 
 
 # ── what all share ───────────────────────────────────────────────────────────────────────────────

@@ -131,7 +131,8 @@ def test_csv_has_every_cell_and_every_table(found):
 def test_figures_are_svg_of_text_and_the_same_each_time(found):
     drawn = figures.draw(found)
     assert list(drawn) == list(figures.names(found))
-    assert list(drawn) == ["ablation-changes-d.svg", "ablation-layers-d-deep.svg", "ablation-isotropy-d.svg"]
+    kinds = ("changes-d", "geometry-d", "layers-d-deep", "isotropy-d")
+    assert list(drawn) == [f"ablation-{kind}.svg" for kind in kinds]
     assert figures.draw(found) == drawn
     for content in drawn.values():
         assert len(content) < SVG_BYTES
