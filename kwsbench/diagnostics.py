@@ -39,7 +39,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "participation_ratio_half": "the same on every second clip; much lower means too few frames to say",
         "effective_rank": "exp of the entropy of the singular values; the number of dimensions is isotropic",
         "norm_spread": "standard deviation of the frames' norms over their mean; 0: all of one length",
-        "self_similarity": "cosine of a word across clips less that of other words; speakers are not matched, so may be below 0",
+        "self_similarity": "cosine of a word across clips less that of other words; speakers are not matched",
         "speaker_word_crv": "word variance left as speakers' directions are collapsed; 1 is orthogonal",
         "word_speaker_crv": "speaker variance left as words' directions are collapsed; 1 is orthogonal",
         "words_without_speakers": "word variance left when all speakers' directions are gone; 1 is orthogonal",
