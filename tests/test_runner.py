@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from kwsbench import results
+from kwsbench import plugins, results
+from kwsbench.paths import cache_dir
+from kwsbench.spec import Spec
+from kwsbench.survey import open_dataset
 from tests.archives import write_tone
 
 SLOW = '''
@@ -385,3 +388,33 @@ def test_a_record_holds_what_it_promises(run_cli, archive, plugin, tmp_path):
                                  "peak_memory_mb"}  # fmt: skip
     assert set(raw["isotropy"]) == {"before", "after"}
     assert raw["identity"]["encoder"]["version"]
+
+
+def test_score_norms_see_neither_the_own_recording_nor_missing_scores(run_cli, archive, plugin, tmp_path):
+    """tnorm again, in plain loops, from the raw scores that the run kept."""
+    write_tone(archive / "Ana ma.wav", seconds=0.01)  # no frame: -inf as a query and as an utterance
+    board = tmp_path / "board"
+    code, _, err = run_cli(*arguments(archive, plugin, board, "--encoder", "mfcc",
+                                      "--matcher", "sdtw", "--matcher", "sdtw+tnorm"))  # fmt: skip
+    assert code == 0, err
+    scores = {}
+    for record in results.load_all(board):
+        with np.load(cache_dir() / "scores" / f"{record.fingerprint[:24]}.npz") as kept:
+            scores[record.combination.matcher] = kept["scores"]
+    raw, normed = scores["sdtw"], scores["sdtw+tnorm"]
+    assert np.isinf(raw).any()
+    assert (np.isinf(raw) == np.isinf(normed)).all()
+    data = open_dataset(Spec("manifest", "", {"path": str(archive)}), plugins.load(), prepare=False)
+    clips = data.dataset.clips
+    own = np.array([[clips[q].recording == clips[u].recording for u in data.trials.utterances]
+                    for q in data.trials.queries])  # fmt: skip
+    assert (own.sum(axis=1) == 1).all()
+    for column in range(raw.shape[1]):
+        used = [value for value, mine in zip(raw[:, column], own[:, column], strict=True)
+                if np.isfinite(value) and not mine]  # fmt: skip
+        if len(used) > 1:
+            mean = sum(used) / len(used)
+            deviation = (sum((value - mean) ** 2 for value in used) / len(used)) ** 0.5
+            finite = np.isfinite(raw[:, column])
+            want = (raw[finite, column] - mean) / deviation
+            assert normed[finite, column] == pytest.approx(want, rel=1e-3, abs=1e-3)
