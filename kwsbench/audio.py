@@ -32,25 +32,17 @@ _BLOCK_SAMPLES = 1 << 20
 
 
 class Audio(NamedTuple):
-    """samples: float32 (samples,) at 16 kHz, mono. The source's rate and channels are those of the file."""
+    """samples: float32 (samples,), mono, at the rate asked for; the source's rate and channels are the file's."""
 
     samples: Waveform
     source_rate_hz: int
     source_channels: int
 
-    @property
-    def resampled(self) -> bool:
-        """Whether the file had another rate than 16 kHz."""
-        return self.source_rate_hz != SAMPLE_RATE_HZ
 
-    @property
-    def downmixed(self) -> bool:
-        """Whether the file had more than one channel (they were averaged)."""
-        return self.source_channels > 1
-
-
-def read(path: Path, start_s: float | None = None, end_s: float | None = None) -> Audio:
-    """A file, or a span of it, as mono float32 at 16 kHz.
+def read(
+    path: Path, start_s: float | None = None, end_s: float | None = None, *, rate_hz: int = SAMPLE_RATE_HZ
+) -> Audio:
+    """A file, or a span of it, as mono float32 at 16 kHz, or at another rate.
 
     The span is samples ``round(start_s * rate)`` to ``round(end_s * rate)`` (exclusive) at the rate
     of the file; only then is it resampled (soxr, high quality), so that nothing outside the span is
@@ -62,20 +54,20 @@ def read(path: Path, start_s: float | None = None, end_s: float | None = None) -
     path = Path(path)
     _require(path)
     try:
-        data, rate_hz = _read_soundfile(path, start_s, end_s)
+        data, source_hz = _read_soundfile(path, start_s, end_s)
     except soundfile.LibsndfileError as error:
-        data, rate_hz = _read_av(path, start_s, end_s, reason=str(error.error_string).rstrip("."))
+        data, source_hz = _read_av(path, start_s, end_s, reason=str(error.error_string).rstrip("."))
     if not len(data):
         raise KwsbenchError(f"{path}: no samples; remove the file from the data set or record it again")
     if not np.isfinite(data).all():
         raise KwsbenchError(f"{path}: holds NaN or infinite samples; export it again")
     channels = data.shape[1]
     mono = data.mean(axis=1, dtype=np.float32) if channels > 1 else data[:, 0]
-    if rate_hz != SAMPLE_RATE_HZ:
-        mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+    if source_hz != rate_hz:
+        mono = soxr.resample(mono, source_hz, rate_hz, quality="HQ")
     if not len(mono):
-        raise KwsbenchError(f"{path}: {len(data)} samples at {rate_hz} Hz are less than one at {SAMPLE_RATE_HZ} Hz")
-    return Audio(np.ascontiguousarray(mono, dtype=np.float32), rate_hz, channels)
+        raise KwsbenchError(f"{path}: {len(data)} samples at {source_hz} Hz are less than one at {rate_hz} Hz")
+    return Audio(np.ascontiguousarray(mono, dtype=np.float32), source_hz, channels)
 
 
 class Info(NamedTuple):

@@ -65,16 +65,20 @@ def cli() -> None:
 @click.option("--board", type=BOARD, default="leaderboards/mine", show_default=True, help="Where records go.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Threads. [default: all cores]")
 @click.option("--memory", type=Memory(), default="2GB", show_default=True, help="How much the scoring may take.")
+@click.option("--device", default="auto", show_default=True, help="Where encoders compute: cpu, cuda, mps, …")
+@click.option("--quick", is_flag=True, help="Of each data set a sample of some two minutes, for a first number.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and which are recorded; score nothing.")
 @with_plugins
-def run(
+def run(  # noqa: PLR0913 - one for each option
     run_file: Path | None,
     preset: str,
     board: Path,
     workers: int | None,
     memory: int,
+    device: str,
     files: Sequence[Path],
     *,
+    quick: bool,
     dry_run: bool,
     **axes: Sequence[str],
 ) -> None:
@@ -100,14 +104,14 @@ def run(
     planned = plan.build(asked, axes, registry)
     recorded = recorded_cells(board)
     with progress_bars() as progress:
-        surveyed = survey(planned, registry, recorded, prepare=not dry_run, progress=progress)
+        surveyed = survey(planned, registry, recorded, prepare=not dry_run, quick=quick, progress=progress)
         states = Counter(cell.state for cell in surveyed.cells)
         summary = f"{len(surveyed.cells)} cells: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
         if not dry_run:
             from kwsbench.runner import Options, Run
 
             say(summary)
-            work = Run(registry, Options(board, cache_dir(), workers or os.cpu_count() or 1, memory), progress)
+            work = Run(registry, Options(board, cache_dir(), workers or os.cpu_count() or 1, memory, device), progress)
             work.execute(surveyed)
     if dry_run:
         for cell in surveyed.cells:
@@ -242,13 +246,48 @@ def score(trials: Path, style: str, det: Path | None, *, per_query: bool, **opti
     click.echo((trialreport.render_queries if per_query else trialreport.render)(report, style), nl=False)
 
 
-@cli.command(name="plugins")
+class ListByDefault(click.Group):
+    """A group that lists when it is given none of its commands: ``plugins``, ``plugins encoders``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, with the command that is meant in front."""
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@cli.group(name="plugins", cls=ListByDefault)
+def plugins_group() -> None:
+    """List what is registered, describe one of them, or begin a new one."""
+
+
+@plugins_group.command(name="new")
+@click.argument("kind")
+@click.argument("name")
+@click.option("--package", is_flag=True, help="A package to install and share, instead of one file.")
+@click.option("--folder", type=PATH, default=Path(), help="Where to write it. [default: here]")
+def new_plugin(kind: str, name: str, folder: Path, *, package: bool) -> None:
+    """Write a plugin that already runs: KIND is encoder, transform, distance, matcher, score-norm or dataset."""
+    from kwsbench import scaffold
+
+    for line in scaffold.new(kind, name, folder, package=package):
+        click.echo(line)
+
+
+@plugins_group.command(name="list")
 @click.argument("kind", required=False)
+@click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @with_plugins
-def list_plugins(kind: str | None, files: Sequence[Path], *, as_json: bool) -> None:
-    """List what is registered: name, parameters, owner, and what it is."""
+def list_plugins(kind: str | None, name: str | None, files: Sequence[Path], *, as_json: bool) -> None:
+    """List what is registered, of one KIND or of all; or describe the one of that NAME."""
     registry = plugins.load(files)
+    if kind and name:
+        from kwsbench.describe import describe_plugin
+
+        for line in describe_plugin(kind, name, registry):
+            click.echo(line)
+        return
     if kind and kind not in plugins.KINDS:
         raise UnknownName("kind of plugin", kind, plugins.KINDS)
     found = [plugin for plugin in registry.all() if kind in (None, plugin.kind)]

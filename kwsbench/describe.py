@@ -8,15 +8,17 @@ from pathlib import Path
 from tabulate import tabulate
 
 from kwsbench import dataset as manifests
+from kwsbench import encoding, windows
 from kwsbench.diagnostics import NAMES, few_frames
+from kwsbench.errors import UnknownName
 from kwsbench.leaderboard import fraction, interval
 from kwsbench.plan import datasets
-from kwsbench.plugins import Registry
+from kwsbench.plugins import KINDS, Registry
 from kwsbench.results import Result
-from kwsbench.spec import Spec
+from kwsbench.spec import Spec, parse
 from kwsbench.survey import Searchable, open_dataset
 from kwsbench.trials import CONDITIONS, NEGATIVE, POSITIVE
-from kwsbench.types import Progress, no_progress
+from kwsbench.types import Encoder, Progress, no_progress, sample_rate_hz
 
 
 def list_datasets(registry: Registry) -> list[str]:
@@ -32,6 +34,44 @@ def describe(name: str, registry: Registry, *, prepare: bool, progress: Progress
         data = open_dataset(spec, registry, prepare=prepare, progress=progress)
         lines += [*_describe(data), ""]
     return lines[:-1]
+
+
+def describe_plugin(kind: str, text: str, registry: Registry) -> Iterator[str]:
+    """All that a plugin says of itself; an encoder is made for it, so its weights must be there."""
+    if kind not in KINDS:
+        raise UnknownName("kind of plugin", kind, KINDS)
+    spec = parse(text)
+    plugin = registry.find(kind, windows.split(spec)[0].name)
+    yield f"{spec}: {plugin.summary}"
+    facts: dict[str, object] = {"owner": f"{plugin.owner} {plugin.version}", "parameters": plugin.signature or "none"}
+    if kind == "encoders":
+        encoder, window = encoding.create(spec, registry)
+        facts |= {
+            "layers": ", ".join(encoder.layers),
+            "a frame every": f"{encoder.frame_shift_s * 1000:g} ms, the first centred at "
+            f"{encoder.first_centre_s * 1000:g} ms",
+            "shortest audio": f"{encoder.min_samples} samples at {sample_rate_hz(encoder)} Hz",
+            "longest audio": _longest(encoder, window),
+            "batches": f"{encoder.batch_s:g} s of audio" if hasattr(encoder, "encode_batch") else "one clip at a time",
+            "computes on": _devices(encoder),
+            "heard in training": " ".join(getattr(encoder, "languages", ())) or "not said",
+            "licence": getattr(encoder, "licence", "") or "not said",
+            **getattr(encoder, "provenance", {}),
+        }
+    yield tabulate(facts.items(), tablefmt="plain", maxcolwidths=[None, 90])
+
+
+def _longest(encoder: Encoder, window: windows.Window | None) -> str:
+    if window:
+        return f"any, in windows of {window.window_s:g} s that share {window.overlap_s:g} s"
+    longest_s = getattr(encoder, "longest_s", None)
+    return "any" if longest_s is None else f"{longest_s:g} s (longer: in windows, window_s=30)"
+
+
+def _devices(encoder: Encoder) -> str:
+    if getattr(encoder, "needs_gpu", False):
+        return "a GPU only"
+    return "CPU or GPU" if hasattr(encoder, "to") else "CPU"
 
 
 def verify(name: str, registry: Registry, progress: Progress = no_progress) -> tuple[list[str], bool]:

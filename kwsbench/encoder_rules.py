@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from kwsbench.errors import one_line
-from kwsbench.types import SAMPLE_RATE_HZ, Encoder, FloatArray, Waveform
+from kwsbench.types import Encoder, FloatArray, Waveform, sample_rate_hz
 
 
 def encoder_rules(encoder: Encoder) -> Iterator[str]:
@@ -28,7 +29,7 @@ def encoder_rules(encoder: Encoder) -> Iterator[str]:
     if encoder.frame_shift_s <= 0 or encoder.first_centre_s < 0 or encoder.min_samples < 1:
         yield "times: frame_shift_s and min_samples must be > 0 and first_centre_s >= 0"
         return
-    one_s = noise(max(SAMPLE_RATE_HZ, 2 * encoder.min_samples), seed=0)
+    one_s = noise(max(sample_rate_hz(encoder), 2 * encoder.min_samples), seed=0)
     before = one_s.copy()
     first = encoder.encode(one_s, layers)
     if not np.array_equal(one_s, before):
@@ -50,6 +51,8 @@ def encoder_rules(encoder: Encoder) -> Iterator[str]:
         )
     if getattr(encoder, "concurrent", False):
         yield from _concurrency(encoder)
+    if hasattr(encoder, "encode_batch"):
+        yield from _batches(encoder)
     yield from _layer_shapes(encoder.encode(np.zeros_like(before), layers), layers, "silence")
     try:
         shortest = encoder.encode(before[: encoder.min_samples].copy(), layers)
@@ -89,11 +92,33 @@ def _concurrency(encoder: Encoder) -> Iterator[str]:
         yield "concurrent: threads at once get other features; keep no state in the encoder, or do not set it"
 
 
+def _batches(encoder: Any) -> Iterator[str]:
+    """Waveforms given together must get what each gets alone, in the order in which they were given."""
+    if getattr(encoder, "batch_s", 0) <= 0:
+        yield "batch: encode_batch is there, but batch_s (seconds of audio to be given together) is not above 0"
+    layers = list(encoder.layers)
+    shortest = max(encoder.min_samples, sample_rate_hz(encoder) // 4)
+    waves = [noise(shortest + extra, seed=extra) for extra in (4000, 0, 700, 4000, 9000)]
+    together = encoder.encode_batch([wave.copy() for wave in waves], layers)
+    if len(together) != len(waves):
+        yield f"batch: encode_batch gave {len(together)} answers to {len(waves)} waveforms; give one for each, in order"
+        return
+    for at, (wave, features) in enumerate(zip(waves, together, strict=True)):
+        alone = encoder.encode(wave.copy(), layers)
+        apart = [layer for layer in layers if not close(np.asarray(features[layer]), alone[layer])]
+        if apart:
+            yield (
+                f"batch: layer {apart[0]} of waveform {at} of {len(waves)} differs from what encode() gives it alone; "
+                "mask what padding adds, batch equal lengths only, or leave encode_batch out"
+            )
+            return
+
+
 def _frame_counts(encoder: Encoder) -> Iterator[str]:
     """n more samples must bring n / shift more frames, ± 1, none of them centred past the end."""
     layer = list(encoder.layers)[:1]
-    shift_samples = encoder.frame_shift_s * SAMPLE_RATE_HZ
-    base = max(SAMPLE_RATE_HZ, 2 * encoder.min_samples)
+    shift_samples = encoder.frame_shift_s * sample_rate_hz(encoder)
+    base = max(sample_rate_hz(encoder), 2 * encoder.min_samples)
     counts = {n: len(encoder.encode(noise(n, seed=2), layer)[layer[0]]) for n in (base, base + 1001, 3 * base + 7)}
     for n, frames in counts.items():
         expected = counts[base] + (n - base) / shift_samples
@@ -103,7 +128,7 @@ def _frame_counts(encoder: Encoder) -> Iterator[str]:
                 f"a frame promises {expected:.0f}"
             )
         last_s = encoder.first_centre_s + (frames - 1) * encoder.frame_shift_s
-        if last_s > n / SAMPLE_RATE_HZ:
+        if last_s > n / sample_rate_hz(encoder):
             yield (
                 f"frames: the last of {frames} is centred at {last_s:.4f} s, past the end of {n} samples; "
                 "do not pad, or cut the frames that padding invented"
@@ -117,13 +142,14 @@ def _frame_times(encoder: Encoder) -> Iterator[str]:
     waveform changes nothing elsewhere.
     """
     layer = list(encoder.layers)[:1]
-    base = noise(2 * SAMPLE_RATE_HZ, seed=3)
+    rate_hz = sample_rate_hz(encoder)
+    base = noise(2 * rate_hz, seed=3)
     untouched = encoder.encode(base.copy(), layer)[layer[0]]
     tolerance_s = max(2 * encoder.frame_shift_s, 0.030)
     for at_s in (0.5, 1.0, 1.5):
         touched = base.copy()
-        centre = round(at_s * SAMPLE_RATE_HZ)
-        touched[centre - 320 : centre + 320] = noise(640, seed=4)
+        centre, reach = round(at_s * rate_hz), rate_hz // 50
+        touched[centre - reach : centre + reach] = noise(2 * reach, seed=4)
         change = np.linalg.norm(encoder.encode(touched, layer)[layer[0]] - untouched, axis=1) ** 2
         if not change.any():
             yield f"times: other sound at {at_s} s changes no frame at all"

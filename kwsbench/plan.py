@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from kwsbench import windows
 from kwsbench.errors import KwsbenchError, UnknownName
 from kwsbench.fitting import DEFAULT_SCOPE, scope_of, without_scope
 from kwsbench.plugins import Registry
@@ -103,7 +104,7 @@ def build(run: RunFile, options: Mapping[str, Sequence[str]], registry: Registry
         for axis, values in axes.items():
             if not values:
                 raise KwsbenchError(f"no {axis} to run; add --{axis} NAME (kwsbench plugins {axis}s lists them)")
-        encoders = [_checked(registry, "encoders", parse(text)) for text in axes["encoder"]]
+        encoders = [_checked_encoder(registry, parse(text)) for text in axes["encoder"]]
         chains = [_checked_chain(registry, text) for text in axes["transform"]]
         leaves = [
             Leaf(_checked(registry, "distances", parse(d)), *_checked_matching(registry, m))
@@ -171,6 +172,12 @@ def _checked(registry: Registry, kind: str, spec: Spec) -> Spec:
     if spec.layers and kind != "encoders":
         raise KwsbenchError(f"{spec}: only encoders have layers; leave out @{spec.layers}")
     return Spec(spec.name, spec.layers, registry.find(kind, spec.name).canonical(spec.params))
+
+
+def _checked_encoder(registry: Registry, spec: Spec) -> Spec:
+    plain, window = windows.split(spec)
+    checked = _checked(registry, "encoders", plain)
+    return Spec(checked.name, checked.layers, {**checked.params, **windows.canonical(window)})
 
 
 def _checked_matching(registry: Registry, text: str) -> tuple[Spec, Chain]:

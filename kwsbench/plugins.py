@@ -22,6 +22,7 @@ import pluggy
 from kwsbench import hookspecs
 from kwsbench.errors import KwsbenchError, PluginError, UnknownName, did_you_mean, one_line
 from kwsbench.spec import NAME, Spec
+from kwsbench.windows import OVERLAP, WINDOW
 
 KINDS = ("encoders", "transforms", "distances", "matchers", "score_norms", "datasets")
 
@@ -225,8 +226,9 @@ def _check(registry: Registry, plugin: Plugin) -> None:
         )
     if not NAME.fullmatch(plugin.name):
         raise PluginError(f"{plugin.name!r} cannot be typed as a name; use a-z, 0-9, '.', '_', '/' and '-'")
-    if plugin.kind == "transforms" and "scope" in plugin.parameters:
-        raise PluginError(f"{plugin.name}: 'scope' is the runner's parameter; call yours something else")
+    taken = {"transforms": {"scope"}, "encoders": {WINDOW, OVERLAP}}.get(plugin.kind, set()) & set(plugin.parameters)
+    if taken:
+        raise PluginError(f"{plugin.name}: {min(taken)!r} is the runner's parameter; call yours something else")
     strange = sorted(set(plugin.defaults) - set(inspect.signature(plugin.factory).parameters))
     if strange:
         raise PluginError(f"{plugin.name}: the factory has no parameter {strange[0]!r} to give a default to")

@@ -24,7 +24,6 @@ def provenance() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _git(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "device": "cpu",
     }
 
 

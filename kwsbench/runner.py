@@ -47,6 +47,8 @@ class Options:
     cache: Path
     workers: int = 1
     memory_bytes: int = 2_000_000_000
+    device: str = "cpu"
+    """where encoders run that can: a name of torch's, ``auto`` for a GPU if there is one"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Run:
     """the records that were there before"""
     superseded: int = 0
     failures: list[tuple[Combination, str]] = field(default_factory=list)
+    device: str = "cpu"
+    """where the last encoder computed"""
     done: int = 0
     total: int = 0
 
@@ -106,19 +110,22 @@ class Run:
     def _encode(self, job: Job) -> list[FrameStore]:
         """Frames of the clips that are searched and, where a transform asks for them, of those held out."""
         splits = ["search", "heldout"] if job.needs_heldout else ["search"]
-        layers, stores, encoder = list(job.cells), [], None
+        layers, stores, made = list(job.cells), [], None
         for split in splits:
             at = [i for i, clip in enumerate(job.data.dataset.clips) if clip.split == split]
             identity = {"encoder": job.described, "audio": [job.data.audio_keys[i] for i in at]}
             store = FrameStore.open(self.options.cache, identity, len(at))
             if any(store.missing(shard, layers) for shard in range(len(store.shards))):
-                encoder = encoder or self.registry.create("encoders", job.encoder)
+                made = made or encoding.create(job.encoder, self.registry)
+                encoder, window = made
+                self.device = encoding.move(encoder, self.options.device, str(job.encoder))
                 encoding.encode_missing(
                     encoder,
                     f"{job.encoder} on {job.data.dataset.name}",
                     [job.data.dataset.clips[i] for i in at],
                     layers,
                     store,
+                    window=window,
                     workers=self.options.workers,
                     progress=self.progress,
                 )
@@ -156,7 +163,7 @@ class Run:
                 continue
             scores, conditions = found
             self._keep_scores(cell, scores)
-            self._save(cell, data=data, conditions=conditions, isotropy=shape, costs=costs, provenance=provenance())
+            self._save(cell, data=data, conditions=conditions, isotropy=shape, costs=costs, provenance=self._notes())
 
     def _score(
         self, queries: Frames, utterances: FrameSource, trials: Trials, cells: Sequence[Cell]
@@ -202,13 +209,16 @@ class Run:
 
     def _fail(self, cells: Sequence[Cell], error: Exception) -> None:
         """A mistake that the user can mend is recorded in a line, anything else with its traceback."""
-        notes: dict[str, Any] = provenance()
+        notes = self._notes()
         message = one_line(error)
         if not isinstance(error, KwsbenchError):
             notes = {**notes, "traceback": traceback.format_exception(error)}
         for cell in cells:
             self.failures.append((cell.combination, message))
             self._save(cell, provenance=notes, error=message)
+
+    def _notes(self) -> dict[str, Any]:
+        return {**provenance(), "device": self.device}
 
     def _save(self, cell: Cell, **outcome: Any) -> None:
         result = Result(

@@ -17,7 +17,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,15 +79,25 @@ class FrameStore:
         """The layers that this shard lacks."""
         return [layer for layer in layers if not self._path(shard, layer).exists()]
 
+    @contextmanager
+    def writer(self, shard: int, layers: Sequence[str]) -> Iterator[ShardWriter]:
+        """Takes the frames of these layers of one shard, item by item, into files that appear whole or not at all."""
+        folder = self.folder / f"{shard:05d}"
+        with ExitStack() as open_files:
+            files = {layer: open_files.enter_context(atomic_write(self._path(shard, layer))) for layer in layers}
+            # Entered last, so renamed first: a layer's file is never there without the lengths.
+            lengths = open_files.enter_context(atomic_write(folder / "lengths.npy"))
+            writer = ShardWriter(files)
+            yield writer
+            writer.finish(lengths)
+
     def write(self, shard: int, layer: str, items: Sequence[npt.NDArray[np.float32] | None]) -> None:
         """Keep the frames of one layer of one shard; None is an item too short for a frame."""
-        lengths = np.array([0 if item is None else len(item) for item in items], np.int64)
-        made = [item for item in items if item is not None]
-        values = np.concatenate(made) if made else np.zeros((0, 0), np.float32)
-        with atomic_write(self.folder / f"{shard:05d}" / "lengths.npy") as file:
-            np.save(file, lengths)
-        with atomic_write(self._path(shard, layer)) as file:
-            np.save(file, np.ascontiguousarray(values, np.float32))
+        with self.writer(shard, [layer]) as writer:
+            for item in items:
+                writer.start()
+                if item is not None:
+                    writer.append({layer: item})
 
     def note_seconds(self, shard: int, seconds: float) -> None:
         """Keep what encoding this shard took; layers that are added later add their time."""
@@ -112,6 +122,48 @@ class FrameStore:
 
     def _path(self, shard: int, layer: str) -> Path:
         return self.folder / f"{shard:05d}" / f"layer-{layer}.npy"
+
+
+class ShardWriter:
+    """One file a layer, written as frames come: what is held in memory is one item's piece at most."""
+
+    def __init__(self, files: Mapping[str, IO[bytes]]) -> None:
+        self._files = files
+        self._lengths: list[int] = []
+        self._dims: dict[str, int] = {}
+
+    def start(self) -> None:
+        """A new item; it has no frames yet."""
+        self._lengths.append(0)
+
+    def append(self, features: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        """More frames of the last item, in every layer. Raises KwsbenchError when a layer's width changes."""
+        for layer, file in self._files.items():
+            values = features[layer]
+            if layer not in self._dims:
+                self._dims[layer] = values.shape[1]
+                _write_header(file, 0, values.shape[1])
+            if values.shape[1] != self._dims[layer]:
+                raise KwsbenchError(
+                    f"layer {layer} has clips of {sorted({self._dims[layer], values.shape[1]})} dimensions; an encoder "
+                    "has one width"
+                )
+            file.write(np.ascontiguousarray(values, np.float32).data)
+        self._lengths[-1] += len(values)
+
+    def finish(self, lengths: IO[bytes]) -> None:
+        """Say in the headers how many frames there are."""
+        np.save(lengths, np.array(self._lengths, np.int64))
+        for layer, file in self._files.items():
+            file.seek(0)
+            _write_header(file, sum(self._lengths), self._dims.get(layer, 0))
+
+
+def _write_header(file: IO[bytes], frames: int, dims: int) -> None:
+    """The header of an .npy file, which numpy pads so that it is as long for any number of frames."""
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (frames, dims)}
+    )
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from kwsbench import encoding, fitting, results
 from kwsbench.errors import KwsbenchError, one_line
 from kwsbench.plan import Chain, Leaf, Plan, layer_plan
 from kwsbench.plugins import Registry
+from kwsbench.quick import sample
 from kwsbench.results import Combination
 from kwsbench.scoring import FrameTimes, Scorer
 from kwsbench.spec import Spec, format_chain
 from kwsbench.store import fingerprint
 from kwsbench.trials import Trials, build
-from kwsbench.types import Dataset, Encoder, Progress, no_progress
+from kwsbench.types import Dataset, Progress, no_progress
 
 ALL_LAYERS = "all"
 """The layer of a cell whose encoder could not be had, so that its layers are not known."""
@@ -109,15 +110,19 @@ def survey(
     recorded: Mapping[str, bool],
     *,
     prepare: bool,
+    quick: bool = False,
     progress: Progress = no_progress,
 ) -> Survey:
-    """Find every cell of the plan. recorded: fingerprint → whether it ended well. Prepares data only if told to."""
+    """Find every cell of the plan. recorded: fingerprint → whether it ended well. Prepares data only if told to.
+
+    quick: of every data set only a sample (``kwsbench.quick``).
+    """
     jobs: list[Job] = []
     problems: list[str] = []
     make = _Encoders(registry)
     for spec, encoders in plan.tree.items():
         try:
-            data = open_dataset(spec, registry, protocol=plan.protocol, prepare=prepare, progress=progress)
+            data = open_dataset(spec, registry, protocol=plan.protocol, prepare=prepare, quick=quick, progress=progress)
         except Exception as error:  # noqa: BLE001 - a data set's plugin may raise anything; the others go on
             problems.append(f"{spec}: {one_line(error)}")
             continue
@@ -130,13 +135,19 @@ def survey(
 
 
 def open_dataset(
-    spec: Spec, registry: Registry, *, prepare: bool, protocol: str = "strict", progress: Progress = no_progress
+    spec: Spec,
+    registry: Registry,
+    *,
+    prepare: bool,
+    protocol: str = "strict",
+    quick: bool = False,
+    progress: Progress = no_progress,
 ) -> Searchable:
     """Load, pin and label a data set."""
     source = registry.create("datasets", spec)
     if not prepare and not source.prepared:
         raise KwsbenchError(f"not prepared yet; run kwsbench datasets {spec} --prepare")
-    loaded = source.load(progress)
+    loaded = sample(source.load(progress)) if quick else source.load(progress)
     # One order, whatever that of the table: controls that draw by place, and thinned fits, depend on it.
     dataset = replace(loaded, clips=tuple(sorted(loaded.clips, key=lambda clip: (clip.split == "heldout", clip.id))))
     digests = manifests.file_digests(dataset.clips, progress)
@@ -170,7 +181,7 @@ class _Encoders:
         """What the encoder says of itself, or why it cannot be had."""
         if spec not in self.known:
             try:
-                encoder: Encoder = self.registry.create("encoders", spec)
+                encoder, _ = encoding.create(spec, self.registry)
                 encoding.check_layers(encoder, spec)
                 described = encoding.describe(encoder, spec, self.registry)
                 languages = tuple(getattr(encoder, "languages", ()))

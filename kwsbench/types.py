@@ -1,4 +1,4 @@
-"""The nouns that stages hand to one another, and the contracts of the five kinds of plugin.
+"""The nouns that stages hand to one another, and the contracts of the six kinds of plugin.
 
 Nothing here imports torch: a plugin's contract costs its author no start-up time.
 """
@@ -117,9 +117,17 @@ class Encoder(Protocol):
     layers: their names, in order. Frame i is centred on ``first_centre_s + i * frame_shift_s``.
     min_samples: what one frame needs; shorter audio never reaches ``encode``.
 
-    Optional attributes: ``provenance`` (mapping of strings that pin the weights and the numerics,
-    part of every fingerprint), ``languages`` (ISO 639 codes heard in training, so that tables can
-    mark them) and ``concurrent`` (True: several threads may call ``encode`` at once).
+    Optional attributes, what is taken for granted without them in parentheses:
+
+    - ``provenance``: mapping of strings that pin the weights and the numerics, part of every fingerprint (none).
+    - ``languages``: ISO 639 codes heard in training; tables mark a data set in one of them (none).
+    - ``licence``: of the weights, for people: ``CC-BY-NC 4.0`` ("").
+    - ``concurrent``: several threads may call ``encode`` at once (False).
+    - ``encode_batch(waves, layers)`` and ``batch_s``: what ``encode`` gives for each of several waveforms, equal up
+      to rounding, and how many seconds of audio it likes to be given together (one waveform at a time).
+    - ``longest_s``: longer audio is refused, and must be encoded in windows (any length).
+    - ``sample_rate_hz``: the rate of the audio that it is given (16000). ``min_samples`` counts at this rate.
+    - ``to(device)``: move to a torch device (the CPU alone). ``needs_gpu``: refuse to run without one (False).
     """
 
     layers: Sequence[str]
@@ -130,6 +138,11 @@ class Encoder(Protocol):
     def encode(self, samples: Waveform, layers: Sequence[str]) -> Mapping[str, FloatArray]:
         """Features of the layers asked for, each (frames, dims), finite, all of the same length."""
         ...
+
+
+def sample_rate_hz(encoder: Encoder) -> int:
+    """The rate of the audio that an encoder is given."""
+    return int(getattr(encoder, "sample_rate_hz", SAMPLE_RATE_HZ))
 
 
 Apply = Callable[[npt.NDArray[np.float32]], FloatArray]

@@ -1,26 +1,27 @@
 """wav2vec 2.0, HuBERT, WavLM and their kin, through transformers: every hidden layer is a representation.
 
-A waveform is always encoded alone and whole. Padding it to the length of others changes the
-features of group-norm front ends (wav2vec2-base, hubert-base) by as much as half their size, and
-cutting it changes them for every model. Memory grows with the square of the length where attention
-does: several minutes at once are fine, an hour is not.
+Waveforms share a forward pass only where that changes nothing: of exactly equal length, or padded under a
+mask in front of a front end with layer norm. Padding changes the features of group-norm front ends
+(wav2vec2-base, hubert-base) by as much as half their size. Recordings longer than LONGEST_S are encoded
+in windows, by name (``window_s``): attention looks at every pair of frames.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import logging
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import kwsbench
-from kwsbench.errors import KwsbenchError, TooShort, one_line
+from kwsbench.errors import KwsbenchError, TooShort
 from kwsbench.types import SAMPLE_RATE_HZ
+from kwsbench_plugins import weights as checkpoint_weights
 from kwsbench_plugins.checkpoints import KNOWN, Known
+from kwsbench_plugins.hidden_layers import HiddenLayers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,9 +32,22 @@ if TYPE_CHECKING:
 # Convolutions over the raw waveform, then transformer blocks: frames follow from the config's kernels and strides.
 FAMILY = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
 
+# Of these, padding under a mask changes nothing but rounding (1e-6) when the front end has layer norm. In
+# data2vec-audio it changes everything: its positional convolutions run over the padding. In WavLM it would be
+# as safe as elsewhere, but its attention warns of such a mask at every call.
+MASKABLE = ("hubert", "unispeech", "unispeech-sat", "wav2vec2")
+
+LONGEST_S = 600.0
+
+ALIKE = 0.75
+"""The shortest waveform of a batch is at least so much of the longest: padding costs time too."""
+
+CNN = "cnn"
+"""The layer before layer 0: what the convolutions hand to the projection."""
+
 
 class HfEncoder:
-    """Hidden layers of a model: layer 0 enters the first block, layer i leaves block i.
+    """Hidden layers of a model: ``cnn``, then layer 0 enters the first block and layer i leaves block i.
 
     The last layer is ``last_hidden_state``, after the final layer norm where the model has one;
     the layers below it are as the blocks hand them on. Frame i is centred on the middle of its
@@ -41,36 +55,40 @@ class HfEncoder:
     """
 
     concurrent = True
+    longest_s = LONGEST_S
 
     def __init__(
         self, model: Any, *, normalize: bool, provenance: Mapping[str, str], languages: Sequence[str] = ()
     ) -> None:
-        import torch
-        import transformers
-
         config = model.config
-        self._model = model.eval()
+        self._model = model
         self._normalize = normalize
-        self._blocks = config.num_hidden_layers
+        self._hidden = HiddenLayers(model.encoder.layers)
+        self._thread = threading.local()
+        model.feature_extractor.register_forward_hook(self._see_cnn)
         self._kernels = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
+        self._maskable = config.model_type in MASKABLE and getattr(config, "feat_extract_norm", "layer") == "layer"
         shift_samples = int(np.prod(config.conv_stride))
-        self.layers = tuple(map(str, range(self._blocks + 1)))
+        self.layers = (CNN, *map(str, range(self._hidden.top + 1)))
         self.min_samples = _receptive_field(self._kernels)
         self.frame_shift_s = shift_samples / SAMPLE_RATE_HZ
         self.first_centre_s = self.min_samples / 2 / SAMPLE_RATE_HZ
+        self.batch_s = 8.0
         self.languages = tuple(languages)
         self.provenance = {
             **provenance,
             "normalize": str(normalize).lower(),
-            "transformers": transformers.__version__,
-            "torch": torch.__version__.partition("+")[0],
+            **checkpoint_weights.versions(),
         }
 
     def to(self, device: str) -> None:
         """Compute on another device from now on."""
         self._model.to(device)
+        on_cpu = self._model.device.type == "cpu"
         # cuDNN's flags belong to the process: threads that set them and put them back would cross.
-        self.concurrent = self._model.device.type == "cpu"
+        self.concurrent = on_cpu
+        # What pays: on a CPU a few short clips together, whose products stay in its cache; a GPU wants to be filled.
+        self.batch_s = 8.0 if on_cpu else 120.0
 
     def frames(self, samples: int) -> int:
         """Frames of so many samples: each convolution without padding takes ``(n - kernel) // stride + 1``."""
@@ -80,28 +98,71 @@ class HfEncoder:
 
     def encode(self, samples: Waveform, layers: Sequence[str]) -> Mapping[str, FloatArray]:
         """Layers asked for, each float32 (frames, dims). Raises TooShort under ``min_samples``."""
+        return self.encode_batch([samples], layers)[0]
+
+    def encode_batch(self, waves: Sequence[Waveform], layers: Sequence[str]) -> list[Mapping[str, FloatArray]]:
+        """What ``encode`` gives for each waveform alone; those that may are computed together."""
+        for wave in waves:
+            if len(wave) < self.min_samples:
+                raise TooShort(len(wave), self.min_samples)
+        found: dict[int, Mapping[str, FloatArray]] = {}
+        for group in self._groups([len(wave) for wave in waves]):
+            found |= zip(group, self._forward([waves[at] for at in group], layers), strict=True)
+        return [found[at] for at in range(len(waves))]
+
+    def _groups(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Positions of waveforms that share a forward pass: of like length, ``batch_s`` of padded audio at most."""
+        group: list[int] = []
+        for at in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if group:
+                shortest = lengths[group[0]]
+                alike = shortest == lengths[at] or (self._maskable and shortest >= ALIKE * lengths[at])
+                if not alike or (len(group) + 1) * lengths[at] > self.batch_s * SAMPLE_RATE_HZ:
+                    yield group
+                    group = []
+            group.append(at)
+        if group:
+            yield group
+
+    def _forward(self, waves: Sequence[Waveform], layers: Sequence[str]) -> list[Mapping[str, FloatArray]]:
         import torch
 
-        if len(samples) < self.min_samples:
-            raise TooShort(len(samples), self.min_samples)
-        wanted = [int(layer) for layer in layers]
-        wave = torch.from_numpy(standard_score(samples) if self._normalize else np.array(samples, np.float32))
+        lengths = torch.tensor([len(wave) for wave in waves])
+        inputs = torch.zeros(len(waves), int(lengths.max()))
+        for row, wave in zip(inputs, waves, strict=True):
+            row[: len(wave)] = torch.from_numpy(standard_score(wave) if self._normalize else np.array(wave, np.float32))
+        inputs = inputs.to(self._model.device, self._model.dtype)
+        mask = None
+        if lengths.min() < lengths.max():
+            mask = (torch.arange(inputs.shape[1]) < lengths[:, None]).long().to(inputs.device)
+        wanted = [int(layer) for layer in layers if layer != CNN]
         with torch.inference_mode(), self._exact_convolutions():
-            output = self._model(
-                wave[None].to(self._model.device),
-                # Only the layers in the list are kept in memory.
-                output_hidden_states=[layer for layer in wanted if layer < self._blocks],
+            self._thread.cnn = None
+            if wanted:
+                hidden = self._hidden.read(lambda: self._model(inputs, attention_mask=mask), wanted)
+            else:
+                hidden = {}
+                self._model.feature_extractor(inputs)
+            tensors = {layer: self._thread.cnn if layer == CNN else hidden[int(layer)] for layer in layers}
+            self._thread.cnn = None
+            return [
+                {layer: self._of_one(layer, values[row], len(wave)) for layer, values in tensors.items()}
+                for row, wave in enumerate(waves)
+            ]
+
+    def _of_one(self, layer: str, values: Any, samples: int) -> FloatArray:
+        """One waveform's frames out of a batch, as float32 on the CPU."""
+        frames = self.frames(samples)
+        if len(values) < frames:
+            raise RuntimeError(
+                f"layer {layer} has {len(values)} frames of {samples} samples, the convolutions make {frames}"
             )
-        hidden = dict(enumerate(output.hidden_states or ()))
-        hidden[self._blocks] = output.last_hidden_state
-        features = {layer: hidden[int(layer)][0].float().cpu().numpy() for layer in layers}
-        for layer, values in features.items():
-            if len(values) != self.frames(len(samples)):
-                raise RuntimeError(
-                    f"layer {layer} has {len(values)} frames of {len(samples)} samples, "
-                    f"the convolutions make {self.frames(len(samples))}"
-                )
+        features: FloatArray = values[:frames].float().cpu().numpy()
         return features
+
+    def _see_cnn(self, _module: Any, _args: Any, output: Any) -> None:
+        """(batch, channels, frames) of this thread's forward pass, kept as (batch, frames, channels)."""
+        self._thread.cnn = output.transpose(1, 2)
 
     def _exact_convolutions(self) -> contextlib.AbstractContextManager[Any]:
         """On a GPU, no TF32: it is cuDNN's default, rounds to 10 bits, and moves features by up to 1e-3."""
@@ -124,6 +185,7 @@ def hf(
     path: Path | None = None,
     weights: str = "pretrained",
     normalize: bool | None = None,
+    dtype: str = "float32",
 ) -> HfEncoder:
     """Hidden layers of a wav2vec 2.0, HuBERT or WavLM model, from the hub or a directory.
 
@@ -132,115 +194,52 @@ def hf(
     control that every claim about training needs.
     normalize: whether the waveform is brought to mean 0 and variance 1 first; otherwise what
     preprocessor_config.json says.
+    dtype: ``float32``, or ``bf16`` or ``fp16``, faster on a GPU and less exact (1.5e-2 and 2e-3 of a feature's size).
     """
-    seed = read_weights(weights)
+    seed = checkpoint_weights.read_weights(weights)
     known = next((known for known in KNOWN if known.checkpoint == checkpoint), None)
     if known and seed is not None and path is None:
-        return untrained(known, seed, normalize=normalize)
-    if path is None and checkpoint and Path(checkpoint).is_dir():
-        path = Path(checkpoint)
-    if path is None and not checkpoint:
-        raise KwsbenchError("hf needs a model; write hf:checkpoint=HUB_ID or hf:path=DIR")
-    directory = path or fetch(checkpoint, revision, with_weights=seed is None)
+        return untrained(known, seed, normalize=normalize, dtype=dtype)
+    directory = checkpoint_weights.locate("hf", checkpoint, revision, path, weights=weights)
     if known and normalize is None and not (directory / "preprocessor_config.json").is_file():
         normalize = known.normalize
     return from_directory(
         directory,
         weights=weights,
         normalize=normalize,
+        dtype=dtype,
         languages=known.languages.split() if known and seed is None else (),
     )
 
 
 def from_directory(
-    directory: Path, *, weights: str = "pretrained", normalize: bool | None = None, languages: Sequence[str] = ()
+    directory: Path,
+    *,
+    weights: str = "pretrained",
+    normalize: bool | None = None,
+    dtype: str = "float32",
+    languages: Sequence[str] = (),
 ) -> HfEncoder:
     """An encoder from config.json, preprocessor_config.json and the weights in one directory."""
-    import torch
-    import transformers
-
-    if not (directory / "config.json").is_file():
-        raise KwsbenchError(f"{directory}: no config.json; give a directory that transformers' save_pretrained wrote")
-    config_dict = json.loads((directory / "config.json").read_text("utf-8"))
-    model_type = config_dict.get("model_type")
-    if model_type not in FAMILY or config_dict.get("add_adapter"):
+    config = checkpoint_weights.read_config(directory)
+    model_type = config.get("model_type")
+    if model_type not in FAMILY or config.get("add_adapter"):
         what = f"{model_type!r} model" + (" with an adapter" if model_type in FAMILY else "")
         raise KwsbenchError(f"{directory}: a {what} is not supported; the family is {', '.join(FAMILY)}")
     if normalize is None:
         normalize = _read_normalize(directory)
-    seed = read_weights(weights)
-    if seed is not None:
-        config = transformers.AutoConfig.from_pretrained(directory)
-        config_sha256 = hashlib.sha256((directory / "config.json").read_bytes()).hexdigest()
-        return HfEncoder(
-            _random_model(config, seed),
-            normalize=normalize,
-            provenance={"weights": f"random:seed={seed}", "config sha256": config_sha256},
-        )
-    file = _weights_file(directory)
-    try:
-        with _quiet():
-            model, info = transformers.AutoModel.from_pretrained(
-                directory, dtype=torch.float32, output_loading_info=True, local_files_only=True
-            )
-    except Exception as error:
-        # safetensors, pickle and transformers each have their own exceptions for a damaged file.
-        raise KwsbenchError(f"{file}: weights cannot be read ({one_line(error)}); fetch the file again") from error
-    _check_complete(file, model, info)
-    provenance = {"weights": "pretrained", "weights sha256": _sha256(file)}
+    model, provenance = checkpoint_weights.load(directory, weights=weights, dtype=dtype)
     return HfEncoder(model, normalize=normalize, provenance=provenance, languages=languages)
 
 
-def untrained(known: Known, seed: int, *, normalize: bool | None = None) -> HfEncoder:
+def untrained(known: Known, seed: int, *, normalize: bool | None = None, dtype: str = "float32") -> HfEncoder:
     """A published architecture with random weights: needs no hub, so that the control can always be run."""
-    import transformers
-
-    config = transformers.AutoConfig.for_model(known.model_type, **known.config)
+    config = checkpoint_weights.import_transformers().AutoConfig.for_model(known.model_type, **known.config)
     return HfEncoder(
-        _random_model(config, seed),
+        checkpoint_weights.narrow(checkpoint_weights.random_model(config, seed), dtype),
         normalize=known.normalize if normalize is None else normalize,
         provenance={"weights": f"random:seed={seed}", "architecture": known.name},
     )
-
-
-def read_weights(weights: str) -> int | None:
-    """``pretrained`` → None, ``random:seed=N`` → N, ``random`` → 0."""
-    if weights == "pretrained":
-        return None
-    seed = "0" if weights == "random" else weights.removeprefix("random:seed=")
-    if not seed.isdecimal():
-        raise KwsbenchError(f"weights={weights}: expected pretrained or random:seed=N")
-    return int(seed)
-
-
-def fetch(checkpoint: str, revision: str, *, with_weights: bool) -> Path:
-    """The local directory of a hub model, downloaded when the hub's cache does not hold it yet."""
-    import huggingface_hub
-
-    patterns = ["config.json", "preprocessor_config.json"]
-    # Many checkpoints hold the same weights twice; the .bin file is taken only where there is nothing else.
-    weights_patterns = (["model*.safetensors*"], ["pytorch_model*.bin*"]) if with_weights else ([],)
-    with _quiet():
-        for offline in (True, False):
-            for more in weights_patterns:
-                try:
-                    directory = Path(
-                        huggingface_hub.snapshot_download(
-                            checkpoint, revision=revision, allow_patterns=patterns + more, local_files_only=offline
-                        )
-                    )
-                except Exception as error:
-                    # The hub's client raises OSError, ValueError and its HTTP library's own exceptions.
-                    if offline:
-                        break
-                    raise KwsbenchError(
-                        f"{checkpoint}: not in the local cache, and the hub did not give it "
-                        f"({one_line(error).partition('. ')[0]}); go online once, "
-                        "or download it elsewhere and give path=DIR"
-                    ) from error
-                if (directory / "config.json").is_file() and (not more or any(directory.glob(more[0]))):
-                    return directory
-    raise KwsbenchError(f"{checkpoint}: revision {revision} holds no config.json with weights; give another checkpoint")
 
 
 def _receptive_field(kernels: Sequence[tuple[int, int]]) -> int:
@@ -251,16 +250,6 @@ def _receptive_field(kernels: Sequence[tuple[int, int]]) -> int:
     return samples
 
 
-def _random_model(config: Any, seed: int) -> Any:
-    import torch
-    import transformers
-
-    # Only the CPU's generator, and only for the while: nothing else in the process sees the seed.
-    with torch.random.fork_rng(devices=[]), _quiet():
-        torch.default_generator.manual_seed(seed)
-        return transformers.AutoModel.from_config(config, dtype=torch.float32)
-
-
 def _read_normalize(directory: Path) -> bool:
     file = directory / "preprocessor_config.json"
     if not file.is_file():
@@ -269,60 +258,6 @@ def _read_normalize(directory: Path) -> bool:
     if not isinstance(value, bool):
         raise KwsbenchError(f"{file}: do_normalize is {value!r}, expected true or false")
     return value
-
-
-def _weights_file(directory: Path) -> Path:
-    """The file that transformers is going to read (of several shards: their index)."""
-    for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"):
-        if (directory / name).is_file():
-            return directory / name
-    raise KwsbenchError(f"{directory}: no model.safetensors and no pytorch_model.bin; weights=random:seed=0 needs none")
-
-
-def _check_complete(file: Path, model: Any, info: Mapping[str, Any]) -> None:
-    """Refuse weights that leave a part of the encoder random, or have parts that the encoder lacks.
-
-    transformers warns of both and goes on. Heads (quantizer, CTC) are left out on purpose, and the
-    mask embedding is of training only.
-    """
-    parts = tuple(f"{name}." for name, _ in model.named_children())
-    missing = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})
-    surplus = sorted(key for key in info["unexpected_keys"] if key.startswith(parts))
-    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
-    for what, keys in (("lack", missing), ("do not fit", mismatched), ("have, and config.json has no,", surplus)):
-        if keys:
-            raise KwsbenchError(f"{file}: weights {what} {keys[0]} ({len(keys)} such); it is not this model's file")
-
-
-def _sha256(file: Path) -> str:
-    """Of a weights file; of an index, the digest of all its shards' digests."""
-    files = sorted(set(json.loads(file.read_text())["weight_map"].values())) if file.suffix == ".json" else [file.name]
-    digests = []
-    for name in files:
-        with (file.parent / name).open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' loading bar and reports off stderr: what matters in them is checked and raised."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    hub = logging.getLogger("huggingface_hub")
-    hub_level = hub.level
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    hub.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        hub.setLevel(hub_level)
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 @kwsbench.hookimpl

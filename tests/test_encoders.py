@@ -211,7 +211,7 @@ def test_layers_equal_transformers(tmp_path, kind):
     wave = noise(9000)
     with torch.inference_mode():
         direct = model(torch.from_numpy(standard_score(wave))[None], output_hidden_states=True)
-    assert encoder.layers == ("0", "1", "2", "3")
+    assert encoder.layers == ("cnn", "0", "1", "2", "3")
     together = encoder.encode(wave, encoder.layers)
     for layer in range(3):
         np.testing.assert_array_equal(together[str(layer)], direct.hidden_states[layer][0].numpy())
@@ -521,7 +521,7 @@ encoder = plugins.load().create("encoders", parse("{name}"))
 print(encoder.encode(np.ones(16000, np.float32), ["6"])["6"].shape, len(encoder.layers))
 """
     done = python(code, HF_HOME=str(tmp_path))
-    assert done.stdout == "(49, 256) 7\n"
+    assert done.stdout == "(49, 256) 8\n"
     assert done.stderr == ""
 
 

@@ -51,5 +51,13 @@ def test_mistakes_are_named_in_one_line(tmp_path):
         load(tmp_path)
     with pytest.raises(KwsbenchError, match="takes=-1 must not be negative"):
         load(tmp_path, takes=-1)
-    with pytest.raises(KwsbenchError, match="fsdd needs 'path'"):
-        plugins.load().create("datasets", parse("fsdd"))
+
+
+def test_without_a_path_the_environment_or_the_working_folder_has_it(fsdd, tmp_path, monkeypatch):
+    create = plugins.load().create
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KWSBENCH_FSDD", raising=False)
+    with pytest.raises(KwsbenchError, match=r"path=free-spoken-digit-dataset: no such folder; .* git clone https://"):
+        create("datasets", parse("fsdd")).load()
+    monkeypatch.setenv("KWSBENCH_FSDD", str(fsdd))
+    assert len(create("datasets", parse("fsdd:takes=2")).load().clips) == 120

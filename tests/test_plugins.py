@@ -90,8 +90,8 @@ def test_a_wrong_name_or_parameter_is_one_line_with_a_suggestion(tmp_path, spec,
 
 
 def test_a_missing_parameter_is_named():
-    with pytest.raises(KwsbenchError, match="fsdd needs 'path'; write fsdd:path=…"):
-        plugins.load().create("datasets", parse("fsdd"))
+    with pytest.raises(KwsbenchError, match="manifest needs 'path'; write manifest:path=…"):
+        plugins.load().create("datasets", parse("manifest"))
 
 
 def test_the_same_name_twice_names_both_owners(tmp_path):

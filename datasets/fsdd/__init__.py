@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +21,15 @@ _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)\.wav")
 class FreeSpokenDigits:
     """English digits, each said many times by a few speakers (Jackson et al., 8 kHz, CC BY-SA 4.0).
 
-    path: the data set's folder, or its ``recordings`` folder. takes: how many of each speaker's
+    path: the data set's folder, or its ``recordings`` folder; otherwise what the environment variable
+    KWSBENCH_FSDD says, or ``free-spoken-digit-dataset`` in the working folder. takes: how many of each speaker's
     recordings of each digit are read, the lowest numbers first; 0 for all.
     """
 
-    def __init__(self, *, path: Path, takes: int = 0) -> None:
+    def __init__(self, *, path: Path | None = None, takes: int = 0) -> None:
         if takes < 0:
             raise KwsbenchError(f"fsdd:takes={takes} must not be negative; 0 takes all")
+        path = path or Path(os.environ.get("KWSBENCH_FSDD", "free-spoken-digit-dataset"))
         self.path = path.expanduser()  # no shell expands the ~ of fsdd:path=~/data
         self.takes = takes
 
@@ -60,7 +63,10 @@ class FreeSpokenDigits:
 
     def _recordings(self) -> Path:
         if not self.path.is_dir():
-            raise KwsbenchError(f"fsdd:path={self.path}: no such folder; give the one that holds recordings/")
+            raise KwsbenchError(
+                f"fsdd:path={self.path}: no such folder; give the one that holds recordings/ (to get it: "
+                "git clone https://github.com/Jakobovski/free-spoken-digit-dataset)"
+            )
         inside = self.path / "recordings"
         return inside if inside.is_dir() else self.path
 
