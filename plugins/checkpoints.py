@@ -10,6 +10,9 @@ _LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 
 _ENGLISH = "en"
 
+_APACHE = "Apache-2.0"
+_WAVLM = "CC-BY-SA-3.0"
+
 # MLS, Common Voice (36 languages) and BABEL as of 2020: github.com/facebookresearch/fairseq, examples/wav2vec/xlsr.
 _XLSR_53 = (
     "ar as bn br ceb cnh cv cy de dv en eo es et eu fa fr ga ht ia id it ja ka kab kk kmr ky lo lv mn nl pl ps pt ru "
@@ -25,8 +28,21 @@ _XLS_R_128 = (
 )
 
 
+# The model card of facebook/mms-300m, its macrolanguages and codes of two letters; the paper counts 1,406 languages.
+_MMS = (
+    "ab af ak am ar as av ay az ba be bg bi bm bn bo br bs ca ce cs cv cy da de dv dz ee el en eo es et eu fa ff fi fj "
+    "fo fr fy ga gl gn gu ha he hi hr ht hu hy ia id is it ja jv ka kk km kn ko kr ku kv ky la lb lg ln lo lt lv mg mh "
+    "mk ml mn mr ms mt my ne nl no ny oc om or pa pl ps pt qu rn ro ru rw sa sd sg sh sk sl sm sn so sq sr su sv sw ta "
+    "te tg th ti tl tn to tr ts tt uk ur uz vi wo xh yo za zh zu"
+)
+
+
 class Known(NamedTuple):
-    """A published checkpoint: where it is, what it heard, and its architecture, for an untrained control."""
+    """A published checkpoint: where it is, what it heard, its terms, and its architecture, for an untrained control.
+
+    revision: the commit of its repository; ``main`` where none was known to us, and then only the digest of the
+    weights, in every fingerprint, tells one version from another. languages: "" where nobody has listed them here.
+    """
 
     name: str
     checkpoint: str
@@ -35,6 +51,7 @@ class Known(NamedTuple):
     model_type: str
     config: Mapping[str, Any]
     normalize: bool = True
+    licence: str = _APACHE
 
 
 KNOWN = (
@@ -94,6 +111,7 @@ KNOWN = (
         "wavlm",
         {},
         normalize=False,
+        licence=_WAVLM,
     ),
     Known(
         "wavlm-large",
@@ -102,5 +120,48 @@ KNOWN = (
         _ENGLISH,
         "wavlm",
         _LARGE | _LAYER_NORM,
+        licence=_WAVLM,
+    ),
+    Known(
+        "data2vec-base",
+        "facebook/data2vec-audio-base-960h",
+        "32331f3123e703528918aa688a9a38232d58c872",
+        _ENGLISH,
+        "data2vec-audio",
+        {},
+    ),
+    Known(
+        "data2vec-large",
+        "facebook/data2vec-audio-large-960h",
+        "27aba26eed532b86dcd0f17284a0307de4b51f39",
+        _ENGLISH,
+        "data2vec-audio",
+        _LARGE,
+    ),
+    Known(
+        "unispeech-sat-base",
+        "microsoft/unispeech-sat-base-100h-libri-ft",
+        "b294556d8d77cc539f9d08bef0ddbb0f60985328",
+        _ENGLISH,
+        "unispeech-sat",
+        {},
+    ),
+    Known(
+        "mms-300m",
+        "facebook/mms-300m",
+        "main",
+        _MMS,
+        "wav2vec2",
+        _LARGE | _LAYER_NORM | {"conv_bias": True},
+        licence="CC-BY-NC-4.0",
+    ),
+    Known(
+        "mhubert-147",
+        "utter-project/mHuBERT-147",
+        "main",
+        "",
+        "hubert",
+        {},
+        licence="CC-BY-NC-SA-4.0",
     ),
 )

@@ -58,7 +58,13 @@ class HfEncoder:
     longest_s = LONGEST_S
 
     def __init__(
-        self, model: Any, *, normalize: bool, provenance: Mapping[str, str], languages: Sequence[str] = ()
+        self,
+        model: Any,
+        *,
+        normalize: bool,
+        provenance: Mapping[str, str],
+        languages: Sequence[str] = (),
+        licence: str = "",
     ) -> None:
         config = model.config
         self._model = model
@@ -70,11 +76,12 @@ class HfEncoder:
         self._maskable = config.model_type in MASKABLE and getattr(config, "feat_extract_norm", "layer") == "layer"
         shift_samples = int(np.prod(config.conv_stride))
         self.layers = (CNN, *map(str, range(self._hidden.top + 1)))
-        self.min_samples = _receptive_field(self._kernels)
+        self.min_samples = receptive_field(self._kernels)
         self.frame_shift_s = shift_samples / SAMPLE_RATE_HZ
         self.first_centre_s = self.min_samples / 2 / SAMPLE_RATE_HZ
         self.batch_s = 8.0
         self.languages = tuple(languages)
+        self.licence = licence
         self.provenance = {
             **provenance,
             "normalize": str(normalize).lower(),
@@ -209,6 +216,7 @@ def hf(
         normalize=normalize,
         dtype=dtype,
         languages=known.languages.split() if known and seed is None else (),
+        licence=known.licence if known and seed is None else "",
     )
 
 
@@ -219,6 +227,7 @@ def from_directory(
     normalize: bool | None = None,
     dtype: str = "float32",
     languages: Sequence[str] = (),
+    licence: str = "",
 ) -> HfEncoder:
     """An encoder from config.json, preprocessor_config.json and the weights in one directory."""
     config = checkpoint_weights.read_config(directory)
@@ -229,7 +238,7 @@ def from_directory(
     if normalize is None:
         normalize = _read_normalize(directory)
     model, provenance = checkpoint_weights.load(directory, weights=weights, dtype=dtype)
-    return HfEncoder(model, normalize=normalize, provenance=provenance, languages=languages)
+    return HfEncoder(model, normalize=normalize, provenance=provenance, languages=languages, licence=licence)
 
 
 def untrained(known: Known, seed: int, *, normalize: bool | None = None, dtype: str = "float32") -> HfEncoder:
@@ -242,7 +251,7 @@ def untrained(known: Known, seed: int, *, normalize: bool | None = None, dtype: 
     )
 
 
-def _receptive_field(kernels: Sequence[tuple[int, int]]) -> int:
+def receptive_field(kernels: Sequence[tuple[int, int]]) -> int:
     """Samples that one frame sees."""
     samples = 1
     for kernel, stride in reversed(kernels):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -173,6 +174,8 @@ KINDS = {
     "wavlm": ("wavlm", {}),
     "wavlm-stable": ("wavlm", STABLE),
     "unispeech": ("unispeech", {}),
+    "unispeech-stable": ("unispeech", STABLE),
+    "unispeech-sat-stable": ("unispeech-sat", STABLE),
     "unispeech-sat": ("unispeech-sat", {}),
     "data2vec-audio": ("data2vec-audio", {"conv_pos_kernel_size": 7}),
 }
@@ -306,6 +309,97 @@ def test_padding_changes_group_norm_features_so_clips_are_encoded_alone(tmp_path
     assert np.linalg.norm(padded - alone) / np.linalg.norm(alone) > 0.01
 
 
+GROUPED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
+SAFE = ("wav2vec2-stable", "hubert-stable", "unispeech-stable", "unispeech-sat-stable")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_which_families_may_be_padded_is_measured(tmp_path, kind):
+    """Padding under a mask, forced: rounding (1e-5 of a feature's size) where we allow it, ruin where we do not."""
+    save_tiny(tmp_path, kind)
+    encoder = hf(path=tmp_path)
+    assert encoder._maskable == (kind in SAFE)  # noqa: SLF001
+    encoder._maskable = True  # noqa: SLF001
+    waves = [noise(8000), noise(6100, seed=1)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's, the reason to leave it
+        together = encoder.encode_batch(waves, encoder.layers)[1]
+    alone = encoder.encode(waves[1], encoder.layers)
+    change = max(np.abs(together[layer] - alone[layer]).max() / np.abs(alone[layer]).max() for layer in encoder.layers)
+    if kind == "wavlm-stable" or kind in SAFE:
+        assert change < 1e-5
+    else:
+        assert change > 0.01
+        assert kind in (*GROUPED, "data2vec-audio")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_lengths_are_one_batch_in_every_family(tmp_path, kind):
+    """No padding, no mask: products of another shape, so rounding (1e-5 of a feature's size) and no more."""
+    save_tiny(tmp_path, kind)
+    encoder = hf(path=tmp_path)
+    passes = []
+    encoder._model.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))  # noqa: SLF001
+    waves = [noise(8000, seed=seed) for seed in range(4)]
+    together = encoder.encode_batch(waves, ["3"])
+    assert passes == [4]
+    for wave, features in zip(waves, together, strict=True):
+        alone = encoder.encode(wave, ["3"])["3"]
+        np.testing.assert_allclose(features["3"], alone, rtol=0, atol=1e-5 * np.abs(alone).max())
+
+
+def test_a_batch_is_of_like_lengths_and_no_longer_than_it_may_be(tmp_path):
+    save_tiny(tmp_path, "wav2vec2-stable")
+    encoder = hf(path=tmp_path)
+    shapes = []
+    encoder._model.register_forward_pre_hook(lambda module, args: shapes.append(tuple(args[0].shape)))  # noqa: SLF001
+    lengths = [1000, 50_000, 49_000, 900, 48_000, 5000, 4100, 3000]
+    found = encoder.encode_batch([noise(n) for n in lengths], ["1"])
+    assert [len(features["1"]) for features in found] == [encoder.frames(n) for n in lengths]
+    # By length: 900 with 1000; 3000 alone (under .75 of 4100); 4100 with 5000; of 48,000 to 50,000, 8 s hold two.
+    assert shapes == [(2, 1000), (1, 3000), (2, 5000), (2, 49_000), (1, 50_000)]
+
+
+def test_cnn_is_what_the_convolutions_make(tmp_path):
+    model = save_tiny(tmp_path)
+    wave = noise(9000)
+    with torch.inference_mode():
+        direct = model.feature_extractor(torch.from_numpy(standard_score(wave))[None])[0].T.numpy()
+    encoder = hf(path=tmp_path)
+    np.testing.assert_array_equal(encoder.encode(wave, ["cnn"])["cnn"], direct)
+    np.testing.assert_array_equal(encoder.encode(wave, ["2", "cnn"])["cnn"], direct)
+
+
+def test_blocks_above_the_highest_layer_wanted_are_not_computed(tmp_path):
+    save_tiny(tmp_path)
+    encoder = hf(path=tmp_path)
+    done = []
+    for number, block in enumerate(encoder._model.encoder.layers):  # noqa: SLF001
+        block.register_forward_hook(lambda module, args, output, number=number: done.append(number))
+    for layers, blocks in ((["cnn"], []), (["0"], []), (["1", "cnn"], [0]), (["2"], [0, 1]), (["0", "3"], [0, 1, 2])):
+        done.clear()
+        encoder.encode(noise(4000), layers)
+        assert done == blocks
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("bf16", 2**-8), ("fp16", 2**-11)])
+def test_half_precision_by_name(dtype, error):
+    """Each of some ten roundings in a row errs by half a unit in the last place: within 30 of them, and not exact."""
+    path = NANO / "nano-hubert"
+    wave = noise(16_000)
+    exact, half = hf(path=path).encode(wave, ["4"])["4"], hf(path=path, dtype=dtype).encode(wave, ["4"])["4"]
+    assert half.dtype == np.float32
+    change = np.linalg.norm(half - exact) / np.linalg.norm(exact)
+    assert error / 100 < change < 30 * error
+
+
+def test_half_precision_is_another_fingerprint():
+    plugin = plugins.load().find("encoders", "hf")
+    assert plugin.pinned({"checkpoint": "x"}) != plugin.pinned({"checkpoint": "x", "dtype": "bf16"})
+    with pytest.raises(KwsbenchError, match="dtype=int8: expected float32, bf16, fp16"):
+        hf(path=NANO / "nano-hubert", dtype="int8")
+
+
 def test_a_file_saved_in_half_precision_is_computed_in_float32(tmp_path):
     save_tiny(tmp_path).half().save_pretrained(tmp_path)
     features = hf(path=tmp_path).encode(noise(5000), ["1", "3"])
@@ -434,7 +528,8 @@ def test_named_models_are_pinned(known):
     plugin = plugins.load().find("encoders", known.name)
     assert plugin.parameters["checkpoint"] == known.checkpoint
     assert plugin.parameters["revision"] == known.revision
-    assert len(known.revision) == 40
+    assert len(known.revision) == 40 or known.name in ("mms-300m", "mhubert-147")
+    assert known.licence
     assert all(2 <= len(code) <= 3 for code in known.languages.split())
     assert len(set(known.languages.split())) == len(known.languages.split())
 

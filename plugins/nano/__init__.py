@@ -35,8 +35,12 @@ def nano_wav2vec2(*, weights: str = "pretrained") -> HfEncoder:
 
 
 def _nano(name: str, weights: str) -> HfEncoder:
-    languages = LANGUAGES.split() if weights == "pretrained" else ()
-    return from_directory(Path(__file__).parent / name, weights=weights, languages=languages)
+    directory = Path(__file__).parent / name
+    if weights != "pretrained":
+        return from_directory(directory, weights=weights)
+    return from_directory(
+        directory, languages=LANGUAGES.split(), licence="MIT, learnt from works under others: LICENSES.md"
+    )
 
 
 @kwsbench.hookimpl
