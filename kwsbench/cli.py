@@ -270,8 +270,10 @@ def new_plugin(kind: str, name: str, folder: Path, *, package: bool) -> None:
     """Write a plugin that already runs: KIND is encoder, transform, distance, matcher, score-norm or dataset."""
     from kwsbench import scaffold
 
-    for line in scaffold.new(kind, name, folder, package=package):
-        click.echo(line)
+    made = scaffold.new(kind, name, folder, package=package)
+    for path in made.files:
+        click.echo(path)
+    say("next: " + "\n      ".join(made.commands))
 
 
 @plugins_group.command(name="list")
@@ -305,6 +307,8 @@ def list_plugins(kind: str | None, name: str | None, files: Sequence[Path], *, a
             Console(width=None if sys.stdout.isatty() else 200).print(table)  # no wrapping for grep
             if shown == "transforms":
                 click.echo(f" each also takes scope={'|'.join(SCOPES)}: what it is fitted on\n")
+            if shown == "encoders":
+                click.echo(" each also takes window_s=SECONDS, overlap_s=SECONDS: long recordings in windows\n")
     for owner, problem in registry.broken.items():
         say(f"could not be loaded: {owner}: {problem}")
     if registry.broken:

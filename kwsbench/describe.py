@@ -52,7 +52,7 @@ def describe_plugin(kind: str, text: str, registry: Registry) -> Iterator[str]:
             f"{encoder.first_centre_s * 1000:g} ms",
             "shortest audio": f"{encoder.min_samples} samples at {sample_rate_hz(encoder)} Hz",
             "longest audio": _longest(encoder, window),
-            "batches": f"{encoder.batch_s:g} s of audio" if hasattr(encoder, "encode_batch") else "one clip at a time",
+            "batches": _batches(encoder),
             "computes on": _devices(encoder),
             "heard in training": " ".join(getattr(encoder, "languages", ())) or "not said",
             "licence": getattr(encoder, "licence", "") or "not said",
@@ -66,6 +66,11 @@ def _longest(encoder: Encoder, window: windows.Window | None) -> str:
         return f"any, in windows of {window.window_s:g} s that share {window.overlap_s:g} s"
     longest_s = getattr(encoder, "longest_s", None)
     return "any" if longest_s is None else f"{longest_s:g} s (longer: in windows, window_s=30)"
+
+
+def _batches(encoder: Encoder) -> str:
+    batch_s = getattr(encoder, "batch_s", 0.0)
+    return f"{batch_s:g} s of audio" if hasattr(encoder, "encode_batch") else "one clip at a time"
 
 
 def _devices(encoder: Encoder) -> str:

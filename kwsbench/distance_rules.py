@@ -31,6 +31,12 @@ def distance_rules(distance: Distance | NeighbourDistance) -> Iterator[str]:
     x[3] = 0.0
     y[4] = 0.0
     y[5] = x[2]
+    domain = getattr(distance, "domain", "frames")
+    if domain == "probabilities":
+        x, y = _shares(x), _shares(y)
+    elif domain != "frames":
+        yield f"domain: {domain!r}; expected frames (the default) or probabilities"
+        return
     if hasattr(distance, "neighbours"):
         yield from _neighbour_rules(distance, x, y)
         return
@@ -38,6 +44,13 @@ def distance_rules(distance: Distance | NeighbourDistance) -> Iterator[str]:
     if isinstance(distance, GramDistance):
         norms = [np.linalg.norm(z, axis=1).astype(np.float32) for z in (x, y)]
         yield from _finish_rules(distance, distance.cost, (x, y), norms)
+
+
+def _shares(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rows that sum to 1, some symbols of some rows impossible; rows of zeros stay."""
+    positive = frames.clip(min=0)
+    sums: npt.NDArray[np.float64] = np.maximum(positive.sum(axis=1, keepdims=True), 1e-300)
+    return positive / sums
 
 
 def _cost_rules(cost_of: Cost, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Iterator[str]:

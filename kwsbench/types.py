@@ -175,7 +175,11 @@ class SpeakerTransform(Protocol):
 
 @runtime_checkable
 class Distance(Protocol):
-    """The cost of laying one frame on another."""
+    """The cost of laying one frame on another.
+
+    Optional attribute ``domain``: ``probabilities`` for a distance of frames that are at least 0 and sum to 1 (as
+    posteriors do), which refuses others; ``frames`` (taken for granted) for one of any frames.
+    """
 
     def cost(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """(n, d) × (m, d) → (n, m): finite, ≥ 0, in the precision of its input (the slow, obvious way)."""

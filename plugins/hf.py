@@ -8,8 +8,6 @@ in windows, by name (``window_s``): attention looks at every pair of frames.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +141,7 @@ class HfEncoder:
         if lengths.min() < lengths.max():
             mask = (torch.arange(inputs.shape[1]) < lengths[:, None]).long().to(inputs.device)
         wanted = [int(layer) for layer in layers if layer != CNN]
-        with torch.inference_mode(), self._exact_convolutions():
+        with torch.inference_mode(), checkpoint_weights.exact_convolutions(self._model):
             self._thread.cnn = None
             if wanted:
                 hidden = self._hidden.read(lambda: self._model(inputs, attention_mask=mask), wanted)
@@ -170,14 +168,6 @@ class HfEncoder:
     def _see_cnn(self, _module: Any, _args: Any, output: Any) -> None:
         """(batch, channels, frames) of this thread's forward pass, kept as (batch, frames, channels)."""
         self._thread.cnn = output.transpose(1, 2)
-
-    def _exact_convolutions(self) -> contextlib.AbstractContextManager[Any]:
-        """On a GPU, no TF32: it is cuDNN's default, rounds to 10 bits, and moves features by up to 1e-3."""
-        import torch
-
-        if self._model.device.type == "cpu":
-            return contextlib.nullcontext()
-        return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def standard_score(samples: Waveform) -> Waveform:
@@ -236,7 +226,7 @@ def from_directory(
         what = f"{model_type!r} model" + (" with an adapter" if model_type in FAMILY else "")
         raise KwsbenchError(f"{directory}: a {what} is not supported; the family is {', '.join(FAMILY)}")
     if normalize is None:
-        normalize = _read_normalize(directory)
+        normalize = checkpoint_weights.read_normalize(directory)
     model, provenance = checkpoint_weights.load(directory, weights=weights, dtype=dtype)
     return HfEncoder(model, normalize=normalize, provenance=provenance, languages=languages, licence=licence)
 
@@ -257,16 +247,6 @@ def receptive_field(kernels: Sequence[tuple[int, int]]) -> int:
     for kernel, stride in reversed(kernels):
         samples = (samples - 1) * stride + kernel
     return samples
-
-
-def _read_normalize(directory: Path) -> bool:
-    file = directory / "preprocessor_config.json"
-    if not file.is_file():
-        raise KwsbenchError(f"{directory}: no preprocessor_config.json; say normalize=true or normalize=false")
-    value = json.loads(file.read_text("utf-8")).get("do_normalize", True)
-    if not isinstance(value, bool):
-        raise KwsbenchError(f"{file}: do_normalize is {value!r}, expected true or false")
-    return value
 
 
 @kwsbench.hookimpl

@@ -13,10 +13,18 @@ from kwsbench.errors import KwsbenchError, one_line
 from kwsbench_plugins.torchaudio_extension import make_torchaudio_importable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 DTYPES = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """What a user writes, and torch's name for it."""
+
+
+class LacksWeightsError(KwsbenchError):
+    """A file without all the weights of the model that it is to fill."""
+
+    def __init__(self, file: Path, missing: Sequence[str]) -> None:
+        super().__init__(f"{file}: weights lack {missing[0]} ({len(missing)} such); it is not this model's file")
+        self.missing = tuple(missing)
 
 
 class Loaded(NamedTuple):
@@ -114,7 +122,15 @@ def fetch(checkpoint: str, revision: str, *, with_weights: bool) -> Path:
 
     patterns = ["config.json", "preprocessor_config.json"]
     # Many checkpoints hold the same weights twice; the .bin file is taken only where there is nothing else.
-    weights_patterns = (["model*.safetensors*"], ["pytorch_model*.bin*"]) if with_weights else ([],)
+    # In shards or whole, but in no other precision that may lie beside them.
+    weights_patterns = (
+        (
+            ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"],
+            ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"],
+        )
+        if with_weights
+        else ([],)
+    )
     with quiet():
         for offline in (True, False):
             for more in weights_patterns:
@@ -133,7 +149,9 @@ def fetch(checkpoint: str, revision: str, *, with_weights: bool) -> Path:
                         f"({one_line(error).partition('. ')[0]}); go online once, "
                         "or download it elsewhere and give path=DIR"
                     ) from error
-                if (directory / "config.json").is_file() and (not more or any(directory.glob(more[0]))):
+                if (directory / "config.json").is_file() and (
+                    not more or any((directory / name).is_file() for name in more)
+                ):
                     return directory
     raise KwsbenchError(f"{checkpoint}: revision {revision} holds no config.json with weights; give another checkpoint")
 
@@ -151,7 +169,12 @@ def random_model(config: Any, seed: int, *, auto: str = "AutoModel") -> Any:
 
 def weights_file(directory: Path) -> Path:
     """The file that transformers is going to read (of several shards: their index)."""
-    for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"):
+    for name in (
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ):
         if (directory / name).is_file():
             return directory / name
     raise KwsbenchError(f"{directory}: no model.safetensors and no pytorch_model.bin; weights=random:seed=0 needs none")
@@ -169,7 +192,9 @@ def check_complete(file: Path, model: Any, info: Mapping[str, Any], part: str = 
     )
     surplus = sorted(key for key in info["unexpected_keys"] if key.startswith(parts))
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
-    for what, keys in (("lack", missing), ("do not fit", mismatched), ("have, and config.json has no,", surplus)):
+    if missing:
+        raise LacksWeightsError(file, missing)
+    for what, keys in (("do not fit", mismatched), ("have, and config.json has no,", surplus)):
         if keys:
             raise KwsbenchError(f"{file}: weights {what} {keys[0]} ({len(keys)} such); it is not this model's file")
 
@@ -182,6 +207,26 @@ def sha256(file: Path) -> str:
         with (file.parent / name).open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def read_normalize(directory: Path) -> bool:
+    """Whether preprocessor_config.json has waveforms brought to mean 0 and variance 1."""
+    file = directory / "preprocessor_config.json"
+    if not file.is_file():
+        raise KwsbenchError(f"{directory}: no preprocessor_config.json; say normalize=true or normalize=false")
+    value = json.loads(file.read_text("utf-8")).get("do_normalize", True)
+    if not isinstance(value, bool):
+        raise KwsbenchError(f"{file}: do_normalize is {value!r}, expected true or false")
+    return value
+
+
+def exact_convolutions(model: Any) -> contextlib.AbstractContextManager[Any]:
+    """On a GPU, no TF32: it is cuDNN's default, rounds to 10 bits, and moves features by up to 1e-3."""
+    import torch
+
+    if model.device.type == "cpu":
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 
 from kwsbench.cli import main
+from kwsbench_plugins.torchaudio_extension import make_torchaudio_importable
 from tests.archives import write_manifest, write_tone
 
 ROOT = Path(__file__).parents[1]
+
+# A package of its own, whose tests want it installed: test_thirdparty.py does that.
+collect_ignore = ["thirdparty"]
+
+# Tests import transformers themselves; beside a torch for the CPU, torchaudio (s3prl needs it) takes it down.
+make_torchaudio_importable()
 
 
 @pytest.fixture(scope="session")

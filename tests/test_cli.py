@@ -79,7 +79,15 @@ def test_a_run_file_mirrors_the_options(run_cli, archive, tmp_path):
 
 @pytest.mark.parametrize(
     ("asked", "layers"),
-    [("@all", 8), ("", 8), ("@cnn", 1), ("@last", 1), ("@1-3,5", 4), ("@2,2", 1), ("@9", "nano-hubert has no layer '9'")],
+    [
+        ("@all", 8),
+        ("", 8),
+        ("@cnn", 1),
+        ("@last", 1),
+        ("@1-3,5", 4),
+        ("@2,2", 1),
+        ("@9", "nano-hubert has no layer '9'"),
+    ],
 )
 def test_layers_are_chosen_by_name_and_range(run_cli, archive, tmp_path, asked, layers):
     folder = str(archive).replace(" ", "%20")

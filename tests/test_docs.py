@@ -120,6 +120,8 @@ def test_options_in_the_documents_exist(run_cli):
     known = {}
     for command in ("run", "leaderboard", "plugins", "check", "datasets", "show"):
         known[command] = run_cli(command, "--help")[1]
+    for command in ("new", "list"):
+        known["plugins"] += run_cli("plugins", command, "--help")[1]
     for path in DOCUMENTS:
         for command, rest in re.findall(
             r"kwsbench (run|leaderboard|plugins|check|datasets|show)\b([^\n`]*)", path.read_text()

@@ -44,7 +44,7 @@ def test_a_wheel_works_like_the_checkout(wheel, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     layers, count = map(int, done.stdout.split())
-    assert layers == 7
+    assert layers == 8
     assert count > 25
 
 

@@ -1,0 +1,1 @@
+"""Three plugins of one package."""
