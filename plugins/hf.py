@@ -37,7 +37,7 @@ MASKABLE = ("hubert", "unispeech", "unispeech-sat", "wav2vec2")
 
 LONGEST_S = 600.0
 
-ALIKE = 0.75
+ALIKE = 0.85
 """The shortest waveform of a batch is at least so much of the longest: padding costs time too."""
 
 CNN = "cnn"

@@ -43,6 +43,46 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture(scope="module")
+def single_thread():
+    """One thread of torch: several on models as small as the tests' only wait for one another."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def no_progress_bars():
+    """Saving and the tests' own loading draw bars (that the plugin draws none is tested in a process apart)."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    yield
+    transformers.utils.logging.enable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def s3prl_ckpts(tmp_path_factory) -> dict[str, Path | None]:
+    """Name of an upstream of s3prl → what it is given as ckpt."""
+    from tests.s3prl_checkpoints import quiet
+    from tests.s3prl_upstreams import BASELINES, MODELS
+
+    with quiet():
+        saved = {name: save(tmp_path_factory.mktemp(name)) for name, save in MODELS.items()}
+    return dict.fromkeys(BASELINES) | saved
+
+
+@pytest.fixture(scope="session")
+def s3prl_encoders(s3prl_ckpts):
+    """Name of an upstream of s3prl → the encoder, made once."""
+    from kwsbench_plugins.s3prl import s3prl
+
+    return {name: s3prl(upstream=name, ckpt=ckpt) for name, ckpt in s3prl_ckpts.items()}
+
+
 def call(*arguments: object) -> tuple[int, str, str]:
     """Run kwsbench with these arguments: (exit code, stdout, stderr). A bug raises, as it would for a user."""
     out, err, code = io.StringIO(), io.StringIO(), 0

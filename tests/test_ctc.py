@@ -14,6 +14,9 @@ from kwsbench.testing import check_encoder
 from kwsbench_plugins import ctc as ctc_plugin
 from kwsbench_plugins.ctc import ctc
 from kwsbench_plugins.hf import FAMILY, standard_score
+from tests.tiny_models import STABLE, noise
+
+pytestmark = pytest.mark.usefixtures("single_thread", "no_progress_bars")
 
 TINY = {
     "hidden_size": 32,
@@ -33,18 +36,6 @@ TINY = {
     "final_dropout": 0.5,
     "layerdrop": 0.5,
 }
-STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quiet_and_single():
-    """Several threads on models as small as these only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    transformers.utils.logging.disable_progress_bar()
-    yield
-    transformers.utils.logging.enable_progress_bar()
-    torch.set_num_threads(threads)
 
 
 def save_tiny(directory, model_type="wav2vec2", *, seed=0, auto="AutoModelForCTC", normalize=True, **changes):
@@ -67,10 +58,6 @@ def tiny(tmp_path_factory):
     directory = tmp_path_factory.mktemp("ctc")
     save_tiny(directory)
     return directory
-
-
-def noise(samples, seed=0):
-    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
 
 
 def softmax(logits):

@@ -249,7 +249,7 @@ def test_a_failure_never_takes_the_place_of_a_figure(run_cli, archive, plugin, t
     board = tmp_path / "board"
     run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0"))
     good = scores(board)
-    monkeypatch.setattr("kwsbench.cli.recorded_cells", lambda board: {})
+    monkeypatch.setattr("kwsbench.cli_run.recorded_cells", lambda board: {})
     monkeypatch.setattr("kwsbench.engine.score_grid", lambda *_, **__: 1 / 0)
     code, _, err = run_cli(*arguments(archive, plugin, board, "--encoder", "slow@0"))
     assert code == 1, err

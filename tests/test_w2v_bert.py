@@ -1,7 +1,5 @@
 """w2v-BERT 2.0 against transformers' own forward pass with its mask, its frames against where sound is changed."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +12,9 @@ from kwsbench.testing import check_encoder
 from kwsbench_plugins import w2v_bert as w2v_bert_plugin
 from kwsbench_plugins.mel_checkpoints import W2V_BERT
 from kwsbench_plugins.w2v_bert import w2v_bert
+from tests.tiny_models import edit, noise
+
+pytestmark = pytest.mark.usefixtures("single_thread", "no_progress_bars")
 
 TINY = {
     "hidden_size": 32,
@@ -31,17 +32,6 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quiet_and_single():
-    """Several threads on models as small as these only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    transformers.utils.logging.disable_progress_bar()
-    yield
-    transformers.utils.logging.enable_progress_bar()
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return save_tiny(tmp_path_factory.mktemp("w2v-bert"))
@@ -57,15 +47,6 @@ def save_tiny(directory, *, seed=0, mels=80, stride=2, **changes):
     )
     extractor.save_pretrained(directory)
     return directory
-
-
-def noise(samples, seed=0):
-    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
-
-
-def edit(directory, name, **changes):
-    file = directory / name
-    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), encoding="utf-8")
 
 
 def direct(directory, wave, *, masked):
