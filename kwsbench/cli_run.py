@@ -14,6 +14,7 @@ from kwsbench import plugins
 from kwsbench.cli_options import BOARD, PATH, Memory, with_plugins
 from kwsbench.console import progress_bars, say
 from kwsbench.errors import KwsbenchError
+from kwsbench.stages import Stages
 
 
 @click.command()
@@ -29,9 +30,10 @@ from kwsbench.errors import KwsbenchError
 @click.option("--memory", type=Memory(), default="2GB", show_default=True, help="How much the scoring may take.")
 @click.option("--device", default="auto", show_default=True, help="Where encoders compute: cpu, cuda, mps, …")
 @click.option("--quick", is_flag=True, help="Of each data set a sample of some two minutes, for a first number.")
+@click.option("--profile", is_flag=True, help="Say at the end which stage took how long.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and which are recorded; score nothing.")
 @with_plugins
-def run(  # noqa: PLR0913 - one for each option
+def run(  # noqa: PLR0912, PLR0913 - a parameter for each option, a branch for each thing to say
     run_file: Path | None,
     preset: str,
     board: Path,
@@ -41,6 +43,7 @@ def run(  # noqa: PLR0913 - one for each option
     files: Sequence[Path],
     *,
     quick: bool,
+    profile: bool,
     dry_run: bool,
     **axes: Sequence[str],
 ) -> None:
@@ -64,16 +67,19 @@ def run(  # noqa: PLR0913 - one for each option
         for place in (board / "results", cache_dir() / "scores"):
             place.mkdir(parents=True, exist_ok=True)  # one that cannot be written is found out before the work
     planned = plan.build(asked, axes, registry)
+    stages = Stages()
     recorded = recorded_cells(board)
     with progress_bars() as progress:
-        surveyed = survey(planned, registry, recorded, prepare=not dry_run, quick=quick, progress=progress)
+        with stages("opening data and encoders"):
+            surveyed = survey(planned, registry, recorded, prepare=not dry_run, quick=quick, progress=progress)
         states = Counter(cell.state for cell in surveyed.cells)
         summary = f"{len(surveyed.cells)} cells: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
         if not dry_run:
             from kwsbench.runner import Options, Run
 
             say(summary)
-            work = Run(registry, Options(board, cache_dir(), workers or os.cpu_count() or 1, memory, device), progress)
+            work = Run(registry, Options(board, cache_dir(), workers or os.cpu_count() or 1, memory, device), progress,
+                       stages=stages)  # fmt: skip
             work.execute(surveyed)
     if dry_run:
         for cell in surveyed.cells:
@@ -86,6 +92,8 @@ def run(  # noqa: PLR0913 - one for each option
     failures = [] if dry_run else work.failures
     for message, count in Counter(message for _, message in failures).items():
         say(f"failed: {count} cell{'s' * (count > 1)}: {message}")
+    if profile:
+        say(stages.table())
     if not dry_run:
         if work.superseded:
             say(f"{work.superseded} older records of the same cells went to {board / 'results' / 'superseded'}")

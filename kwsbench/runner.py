@@ -30,6 +30,7 @@ from kwsbench.plan import Chain
 from kwsbench.plugins import Registry
 from kwsbench.provenance import peak_memory_mb, provenance
 from kwsbench.results import Combination, ConditionResult, Costs, Data, Isotropy, Result
+from kwsbench.stages import Stages
 from kwsbench.store import FrameStore, StoredFrames, atomic_write
 from kwsbench.survey import ALL_LAYERS, Cell, Job, Survey
 from kwsbench.trials import Trials
@@ -73,6 +74,7 @@ class Run:
     failures: list[tuple[Combination, str]] = field(default_factory=list)
     device: str = "cpu"
     """where the last encoder computed"""
+    stages: Stages = field(default_factory=Stages)
     done: int = 0
     total: int = 0
 
@@ -91,7 +93,8 @@ class Run:
             self._fail(job.all_cells, job.error)
             return
         try:
-            stores = self._encode(job)
+            with self.stages("encoding"):
+                stores = self._encode(job)
             encode_s = sum(store.seconds for store in stores)
         except Exception as error:  # noqa: BLE001 - recorded, and the next encoder may be sound
             self._fail(job.all_cells, error)
@@ -100,7 +103,8 @@ class Run:
             try:
                 frames = reduce(StoredFrames.then, (store.layer(layer) for store in stores))
                 plain = fitting.fit(frames, job.data.trials, (), self.registry)
-                before = measure(plain.utterances(), job.data.trials)
+                with self.stages("isotropy"):
+                    before = measure(plain.utterances(), job.data.trials)
             except Exception as error:  # noqa: BLE001 - recorded, and the next layer may be sound
                 self._fail([cell for cells in chains.values() for cell in cells], error)
                 continue
@@ -136,16 +140,19 @@ class Run:
         """Fit one chain of transforms on one layer, and do all cells below it."""
         started = time.perf_counter()
         try:
-            fitted = fitting.fit(layer.frames, job.data.trials, chain, self.registry)
-            queries = fitted.queries()
-            shape = {"before": layer.isotropy, "after": measure(fitted.utterances(), job.data.trials)}
+            with self.stages("fitting corrections"):
+                fitted = fitting.fit(layer.frames, job.data.trials, chain, self.registry)
+                queries = fitted.queries()
+            with self.stages("isotropy"):
+                shape = {"before": layer.isotropy, "after": measure(fitted.utterances(), job.data.trials)}
         except Exception as error:  # noqa: BLE001 - recorded, and the next chain may be sound
             self._fail(cells, error)
             return
         fit_s, started = time.perf_counter() - started, time.perf_counter()
-        outcomes = self._score(queries, fitted.utterances(), job.data.trials, cells)
+        with self.stages("scoring"):
+            outcomes = self._score(queries, fitted.utterances(), job.data.trials, cells)
         score_s, started = time.perf_counter() - started, time.perf_counter()
-        with ThreadPoolExecutor(self.options.workers) as pool:
+        with self.stages("metrics"), ThreadPoolExecutor(self.options.workers) as pool:
             measured = list(pool.map(partial(_evaluate, job), outcomes))
         costs = Costs(
             encode_s=round(layer.encode_s, 3),
@@ -162,8 +169,10 @@ class Run:
                 self._fail([cell], found)
                 continue
             scores, conditions = found
-            self._keep_scores(cell, scores)
-            self._save(cell, data=data, conditions=conditions, isotropy=shape, costs=costs, provenance=self._notes())
+            with self.stages("writing records"):
+                self._keep_scores(cell, scores)
+                notes = self._notes()
+                self._save(cell, data=data, conditions=conditions, isotropy=shape, costs=costs, provenance=notes)
 
     def _score(
         self, queries: Frames, utterances: FrameSource, trials: Trials, cells: Sequence[Cell]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -418,3 +419,17 @@ def test_score_norms_see_neither_the_own_recording_nor_missing_scores(run_cli, a
             finite = np.isfinite(raw[:, column])
             want = (raw[finite, column] - mean) / deviation
             assert normed[finite, column] == pytest.approx(want, rel=1e-3, abs=1e-3)
+
+
+def test_profile_says_where_the_time_went(run_cli, archive, tmp_path):
+    folder = str(archive).replace(" ", "%20")
+    asked = ("run", "--dataset", f"manifest:path={folder}", "--encoder", "mfcc", "--board", tmp_path / "b", "--profile")
+    code, _, err = run_cli(*asked)
+    assert code == 0, err
+    table = err[err.index("stage ") : err.index("cells scored")]
+    rows = [line.rsplit(maxsplit=2) for line in table.splitlines()[2:-2]]
+    names = [name for name, _, share in rows if share.endswith("%")]
+    assert {"encoding", "scoring", "metrics", "isotropy", "opening data and encoders"} <= set(names)
+    seconds = [float(value) for _, value, share in rows if share.endswith("%")]
+    whole = float(re.search(r"in all +([0-9.]+)", table)[1])
+    assert abs(sum(seconds) - whole) < 0.1 * len(seconds)
