@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from kwsbench.types import ScoreNorm
+from kwsbench.rules import Broken, apart, article, call, check_signature, is_float_array, to_floats
+from kwsbench.types import FloatArray, ScoreNorm
 
 
 def score_rules(norm: ScoreNorm) -> Iterator[str]:
@@ -15,6 +16,7 @@ def score_rules(norm: ScoreNorm) -> Iterator[str]:
     if not hasattr(norm, "normalize"):
         yield "attributes: normalize missing; see kwsbench.types.ScoreNorm"
         return
+    check_signature(norm.normalize, "normalize", "scores", "used", see="kwsbench.types.ScoreNorm")
     scores = -np.random.default_rng(0).random((6, 9)).astype(np.float32)
     scores[2, 3] = scores[4, 7] = -np.inf
     used = np.isfinite(scores)
@@ -25,7 +27,8 @@ def score_rules(norm: ScoreNorm) -> Iterator[str]:
     if problems:
         return
     outlier = np.where(used | ~np.isfinite(scores), scores, np.float32(1000))
-    changed = norm.normalize(outlier, used.copy())[used] != norm.normalize(scores.copy(), used.copy())[used]
+    with_outlier = _normalize(norm, outlier, used.copy(), "a score of 1000 that is not used")
+    changed = with_outlier[used] != _normalize(norm, scores.copy(), used.copy(), "6 queries × 9 utterances")[used]
     if changed.any():
         yield (
             f"used: pairs that are not used changed {int(changed.sum())} of the others; "
@@ -47,14 +50,7 @@ def score_rules(norm: ScoreNorm) -> Iterator[str]:
 
 def _rules(norm: ScoreNorm, scores: npt.NDArray[np.float32], used: npt.NDArray[np.bool_], what: str) -> Iterator[str]:
     given, mask = scores.copy(), used.copy()
-    result = norm.normalize(given, mask)
-    if not isinstance(result, np.ndarray) or result.shape != scores.shape:
-        seen = f"{result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
-        yield f"shape ({what}): {seen}, expected a numpy array {scores.shape}, one score out for each one in"
-        return
-    if not np.issubdtype(result.dtype, np.floating):
-        yield f"precision ({what}): {result.dtype} out; scores are floats"
-        return
+    result = _normalize(norm, given, mask, what)
     if not np.array_equal(given, scores) or not np.array_equal(mask, used):
         yield f"argument ({what}): normalize() changes its arguments; work on a copy"
     missing = np.isneginf(scores)
@@ -66,5 +62,21 @@ def _rules(norm: ScoreNorm, scores: npt.NDArray[np.float32], used: npt.NDArray[n
             f"finite ({what}): a finite score became {bad}; where fewer than two scores are used or "
             "they do not vary, divide by 1"
         )
-    if not np.array_equal(norm.normalize(scores.copy(), used.copy()), result, equal_nan=True):
-        yield f"determinism ({what}): the same scores give another result; seed what is random"
+    again = _normalize(norm, scores.copy(), used.copy(), what)
+    if not np.array_equal(again, result, equal_nan=True):
+        known = np.isfinite(result) & np.isfinite(again)
+        seen = f" (it differs {apart(again[known], result[known])})" if known.any() else ""
+        yield f"determinism ({what}): the same scores give another result{seen}; seed what is random"
+
+
+def _normalize(norm: ScoreNorm, scores: npt.NDArray[np.float32], used: npt.NDArray[np.bool_], what: str) -> FloatArray:
+    """What normalize() returns. Raises Broken unless it is floats in the shape of the scores."""
+    shape = scores.shape
+    mend = f"normalize() must take any (queries, utterances), here {shape}, -inf among the scores and no pair used"
+    result = call(norm.normalize, scores, used, where=f"normalize, {what}", mend=mend)
+    if not isinstance(result, np.ndarray) or result.shape != shape:
+        seen = f"{result.shape}" if isinstance(result, np.ndarray) else article(result)
+        raise Broken(f"shape ({what}): {seen}, expected a numpy array {shape}, one score out for each one in")
+    if not is_float_array(result):
+        raise Broken(f"precision ({what}): {result.dtype} out; scores are floats: {to_floats(result)}")
+    return np.asarray(result)
