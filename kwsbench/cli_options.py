@@ -10,6 +10,7 @@ import click
 
 PATH = click.Path(path_type=Path)
 BOARD = click.Path(path_type=Path, file_okay=False)
+PRECISIONS = ("float32", "bfloat16", "int8")  # those of kwsbench.products, which imports torch
 SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 with_plugins = click.option(

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from kwsbench import plugins
-from kwsbench.cli_options import BOARD, PATH, Memory, with_plugins
+from kwsbench.cli_options import BOARD, PATH, PRECISIONS, Memory, with_plugins
 from kwsbench.console import progress_bars, say
 from kwsbench.errors import KwsbenchError
 from kwsbench.stages import Stages
@@ -29,6 +29,8 @@ from kwsbench.stages import Stages
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Threads. [default: all cores]")
 @click.option("--memory", type=Memory(), default="2GB", show_default=True, help="How much the scoring may take.")
 @click.option("--device", default="auto", show_default=True, help="Where encoders compute: cpu, cuda, mps, …")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
+              help="Of the products: float32 for figures to publish; the others are faster.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Of each data set a sample of some two minutes, for a first number.")
 @click.option("--profile", is_flag=True, help="Say at the end which stage took how long.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and which are recorded; score nothing.")
@@ -40,6 +42,7 @@ def run(  # noqa: PLR0912, PLR0913 - a parameter for each option, a branch for e
     workers: int | None,
     memory: int,
     device: str,
+    precision: str,
     files: Sequence[Path],
     *,
     quick: bool,
@@ -71,15 +74,17 @@ def run(  # noqa: PLR0912, PLR0913 - a parameter for each option, a branch for e
     recorded = recorded_cells(board)
     with progress_bars() as progress:
         with stages("opening data and encoders"):
-            surveyed = survey(planned, registry, recorded, prepare=not dry_run, quick=quick, progress=progress)
+            surveyed = survey(
+                planned, registry, recorded, prepare=not dry_run, quick=quick, precision=precision, progress=progress
+            )
         states = Counter(cell.state for cell in surveyed.cells)
         summary = f"{len(surveyed.cells)} cells: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
         if not dry_run:
             from kwsbench.runner import Options, Run
 
             say(summary)
-            work = Run(registry, Options(board, cache_dir(), workers or os.cpu_count() or 1, memory, device), progress,
-                       stages=stages)  # fmt: skip
+            options = Options(board, cache_dir(), workers or os.cpu_count() or 1, memory, device, precision)
+            work = Run(registry, options, progress, stages=stages)
             work.execute(surveyed)
     if dry_run:
         for cell in surveyed.cells:

@@ -21,7 +21,7 @@ from kwsbench.errors import KwsbenchError, PluginError, TooShort, one_line
 from kwsbench.plugins import Registry
 from kwsbench.spec import Spec
 from kwsbench.store import FrameStore
-from kwsbench.threads import one_torch_thread
+from kwsbench.threads import one_torch_thread, take_torch_threads
 from kwsbench.types import SAMPLE_RATE_HZ, Clip, Encoder, Progress, Waveform, no_progress, sample_rate_hz
 from kwsbench.windows import Window
 
@@ -249,7 +249,7 @@ def _ahead(
 @contextmanager
 def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that are not waited for when work is interrupted: Ctrl-C must not encode a shard to its end."""
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(workers, initializer=take_torch_threads)
     try:
         yield pool
     finally:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kwsbench import dtw, plugins, tiles
+from kwsbench import dtw, plugins, products, tiles
 from kwsbench.errors import KwsbenchError, PluginError
 from kwsbench.neighbours import Nearness, nearness
 from kwsbench.spec import parse
-from kwsbench.threads import one_torch_thread
+from kwsbench.threads import one_torch_thread, take_torch_threads
 from kwsbench.types import (
     Alignment,
     CostMatcher,
@@ -78,17 +78,22 @@ def score_grid(
     memory_bytes: int,
     progress: Progress = no_progress,
     apart: npt.NDArray[np.bool_] | None = None,
+    precision: str = "float32",
 ) -> list[Scores]:
     """Scores (queries, utterances) of each (distance, matcher), all from one pass over the utterances.
 
     apart: (queries, utterances), True for pairs of one recording: they are scored, but a distance that
     looks at neighbours does not look there. memory_bytes bounds what is held of the utterances (at
     least one of them is); the scores themselves and a few megabytes for each worker come on top.
-    Neither it nor workers changes a score by more than the rounding of the matrix product. A query or
-    utterance without frames scores -inf. Raises KwsbenchError on frames that are not finite or not of one dimension.
+    Neither it nor workers changes a score by more than the rounding of the matrix product, and
+    precision (one of ``products.PRECISIONS``) says how coarse that is. It touches nothing else: a
+    distance without ``finish`` and a matcher that is no Alignment work from the frames as they are, and
+    nearness is float32. A query or utterance without frames scores -inf. Raises KwsbenchError on
+    frames that are not finite or not of one dimension, and on a precision that is unknown.
     """
     for distance, matcher in cells:
         _check_cell(distance, matcher)
+    products.check(precision, queries.values.shape[1])
     lengths = np.asarray(utterances.lengths)
     if len(lengths) and lengths.max() >= dtw.MAX_FRAMES:
         raise KwsbenchError(
@@ -97,8 +102,8 @@ def score_grid(
     block_frames = memory_bytes // (queries.values.shape[1] * 8 + 16)
     wanted = sorted({distance.neighbours for distance, _ in cells if isinstance(distance, NeighbourDistance)})
     near = {k: nearness(queries, utterances, k, apart, workers=workers, block_frames=block_frames) for k in wanted}
-    run = _Run(queries, cells, len(lengths), near)
-    with one_torch_thread(), ThreadPoolExecutor(max(1, workers)) as pool:
+    run = _Run(queries, cells, len(lengths), near, precision)
+    with one_torch_thread(), ThreadPoolExecutor(max(1, workers), initializer=take_torch_threads) as pool:
         for first, last in _blocks(lengths, block_frames):
             block = utterances.read(first, last)
             futures = [pool.submit(job) for job in run.jobs(block, first)]
@@ -115,11 +120,15 @@ def score_grid(
 class _Run:
     """The queries made ready, and the scores that jobs fill in."""
 
-    def __init__(self, queries: Frames, cells: Sequence[Cell], utterances: int, near: Mapping[int, Nearness]) -> None:
+    def __init__(
+        self, queries: Frames, cells: Sequence[Cell], utterances: int, near: Mapping[int, Nearness], precision: str
+    ) -> None:
         self.queries = queries
         self.scores = [_no_scores(len(queries), utterances) for _ in cells]
         self._cells = cells
         self._near = near
+        self._precision = precision
+        self._workspace = products.Workspace()
         self._slow: list[int] = []
         self._pooled: list[int] = []
         shared: dict[tuple[int, str], tiles.Finish] = {}
@@ -137,7 +146,7 @@ class _Run:
         if self._finishes and self._layouts:
             order = np.concatenate([layout.frames for layout in self._layouts])
             of_queries = {k: found.queries for k, found in near.items()}
-            self._side = tiles.side(queries.values, norms, of_queries, -1, order)
+            self._side = tiles.side(queries.values, norms, of_queries, order, extra=-1, precision=precision)
         self._seen = 0
 
     def jobs(self, block: Frames, first: int) -> Iterator[Callable[[], None]]:
@@ -159,7 +168,9 @@ class _Run:
                     lambda index=index, item=item: self._one_by_one(index, block, item, first, near)  # type: ignore[misc]
                 )
         if self._finishes and len(block.values):
-            utterances = tiles.side(block.values, norms, near, 1, np.arange(len(norms)))
+            utterances = tiles.side(
+                block.values, norms, near, np.arange(len(norms)), extra=1, precision=self._precision
+            )
             runs = list(_blocks(block.lengths, tiles.JOB_FRAMES))
             column = 0
             for layout in self._layouts:
@@ -182,7 +193,8 @@ class _Run:
     ) -> None:
         """Every shared product's distances and alignments, of one group of queries and the utterances at offsets."""
         mine = utterances.part(slice(int(offsets[0]), int(offsets[-1])))
-        for index, found in tiles.align(layout, queries, mine, offsets - offsets[0], self._finishes).items():
+        aligned = tiles.align(layout, queries, mine, offsets - offsets[0], self._finishes, self._workspace)
+        for index, found in aligned.items():
             for whole, part in zip(self.scores[index], found, strict=True):
                 whole[layout.queries, first : first + len(offsets) - 1] = part
 

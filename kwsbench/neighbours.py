@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
-from kwsbench.threads import one_torch_thread
+from kwsbench.threads import one_torch_thread, take_torch_threads
 from kwsbench.types import Frames, FrameSource
 
 Floats = npt.NDArray[np.float32]
@@ -53,7 +53,7 @@ def nearness(
     columns = list(_runs(queries.offsets, _TILE_COLUMNS))
     best_of_queries = np.full((len(unit), neighbours), -np.inf, np.float32)
     found: list[Floats] = [np.zeros(0, np.float32)]
-    with one_torch_thread(), ThreadPoolExecutor(max(1, workers)) as pool:
+    with one_torch_thread(), ThreadPoolExecutor(max(1, workers), initializer=take_torch_threads) as pool:
         for first, last in _runs(np.concatenate([[0], np.cumsum(lengths)]), block_frames):
             block = utterances.read(first, last)
             best = np.full((len(block.values), neighbours), -np.inf, np.float32)

@@ -42,7 +42,7 @@ ISOTROPY_FRAMES = 10_000
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. Nothing here may change a score."""
+    """How to run. Nothing here but ``precision`` may change a score."""
 
     board: Path
     cache: Path
@@ -50,6 +50,8 @@ class Options:
     memory_bytes: int = 2_000_000_000
     device: str = "cpu"
     """where encoders run that can: a name of torch's, ``auto`` for a GPU if there is one"""
+    precision: str = "float32"
+    """of the products; the one option that may change a score, and is in the fingerprint of each cell"""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Run:
     registry: Registry
     options: Options
     progress: Progress = no_progress
-    older: dict[Combination, list[Path]] = field(default_factory=dict)
-    """the records that were there before"""
+    older: dict[tuple[str, Combination], list[Path]] = field(default_factory=dict)
+    """the records that were there before, by protocol and cell"""
     superseded: int = 0
     failures: list[tuple[Combination, str]] = field(default_factory=list)
     device: str = "cpu"
@@ -81,7 +83,8 @@ class Run:
     def execute(self, survey: Survey) -> None:
         """Do every cell that has no record."""
         for path in results.paths(self.options.board):
-            self.older.setdefault(results.load(path).combination, []).append(path)
+            record = results.load(path)
+            self.older.setdefault((record.protocol, record.combination), []).append(path)
         jobs = [job.unrecorded() for job in survey.jobs]
         self.total = sum(len(job.all_cells) for job in jobs)
         for job in jobs:
@@ -189,6 +192,7 @@ class Run:
                 workers=self.options.workers,
                 memory_bytes=self.options.memory_bytes,
                 apart=trials.apart,
+                precision=self.options.precision,
             )
             by_leaf = dict(zip(leaves, found, strict=True))
             return [
@@ -234,7 +238,7 @@ class Run:
             fingerprint=cell.fingerprint,
             combination=cell.combination,
             identity=dict(cell.identity),
-            protocol=cell.identity["protocol"]["lists"],
+            protocol=_protocol(cell),
             **outcome,
         )
         place = self.options.board / "results" / result.file_name
@@ -242,7 +246,7 @@ class Run:
             results.save(result, place.parent)
             # An encoder that could not be had was recorded under all layers, since they were not known.
             for answered in {cell.combination, msgspec.structs.replace(cell.combination, layer=ALL_LAYERS)}:
-                self._supersede([path for path in self.older.get(answered, []) if path != place])
+                self._supersede([path for path in self.older.get((result.protocol, answered), []) if path != place])
         # A failure never takes the place of a figure, not even of one that another run wrote meanwhile.
         elif not place.exists() or results.load(place).error:
             results.save(result, place.parent)
@@ -255,6 +259,13 @@ class Run:
                 (path.parent / "superseded").mkdir(exist_ok=True)
                 path.replace(path.parent / "superseded" / path.name)
                 self.superseded += 1
+
+
+def _protocol(cell: Cell) -> str:
+    """What a record says of how it was made; records that differ in it never stand in one table."""
+    products = cell.identity["numerics"].get("products")
+    lists: str = cell.identity["protocol"]["lists"]
+    return f"{lists}, {products} products" if products else lists
 
 
 def _evaluate(job: Job, outcome: Scores | Exception) -> tuple[Scores, dict[str, ConditionResult]] | Exception:

@@ -111,15 +111,16 @@ def survey(
     *,
     prepare: bool,
     quick: bool = False,
+    precision: str = "float32",
     progress: Progress = no_progress,
 ) -> Survey:
     """Find every cell of the plan. recorded: fingerprint → whether it ended well. Prepares data only if told to.
 
-    quick: of every data set only a sample (``kwsbench.quick``).
+    quick: of every data set only a sample (``kwsbench.quick``). precision: of the products (``kwsbench.products``).
     """
     jobs: list[Job] = []
     problems: list[str] = []
-    make = _Encoders(registry)
+    make = _Encoders(registry, precision)
     for spec, encoders in plan.tree.items():
         try:
             data = open_dataset(spec, registry, protocol=plan.protocol, prepare=prepare, quick=quick, progress=progress)
@@ -173,8 +174,9 @@ class _Description(NamedTuple):
 class _Encoders:
     """Each encoder is made once for all data sets, asked what it is, and let go."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, precision: str) -> None:
         self.registry = registry
+        self.precision = precision
         self.known: dict[Spec, _Description] = {}
 
     def describe(self, spec: Spec) -> _Description:
@@ -203,16 +205,18 @@ def _job(data: Searchable, encoder: Spec, asked: Asked, encoders: _Encoders, rec
     for layer, chains in layers.items():
         for chain, leaves in chains.items():
             for leaf in leaves:
-                cell = _cell(data, (encoder, found.described, layer), chain, leaf, encoders.registry)
+                cell = _cell(data, (encoder, found.described, layer), chain, leaf, encoders)
                 state = {True: "recorded", False: "failed before", None: "to do"}[recorded.get(cell.fingerprint)]
                 cells.setdefault(layer, {}).setdefault(chain, []).append(replace(cell, state=state))
     return Job(data, encoder, found.described, found.languages, found.times, cells, found.error)
 
 
 def _cell(
-    data: Searchable, encoder: tuple[Spec, Mapping[str, Any], str], chain: Chain, leaf: Leaf, registry: Registry
+    data: Searchable, encoder: tuple[Spec, Mapping[str, Any], str], chain: Chain, leaf: Leaf, encoders: _Encoders
 ) -> Cell:
     spec, described, layer = encoder
+    registry = encoders.registry
+    products = {} if encoders.precision == "float32" else {"products": encoders.precision}
     identity = {
         "scoring": results.SCORING,
         "dataset": {"name": data.dataset.name, "digest": data.digest, "language": data.dataset.language},
@@ -226,7 +230,7 @@ def _cell(
         "matcher": _pin(registry, "matchers", leaf.matcher),
         "score_norms": [_pin(registry, "score_norms", norm) for norm in leaf.norms],
         "protocol": {"lists": data.trials.protocol, "query": "cut", "ties": "expected value"},
-        "numerics": {"frames": "float32", "fit_frames": fitting.FIT_FRAMES, **data.audio_numerics},
+        "numerics": {"frames": "float32", "fit_frames": fitting.FIT_FRAMES, **products, **data.audio_numerics},
     }
     combination = Combination(
         dataset=data.dataset.name,

@@ -8,27 +8,24 @@ alignments that want those costs take them from there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import njit
 
-from kwsbench import dtw
+from kwsbench import dtw, products
 from kwsbench.types import Alignment, GramDistance, NeighbourDistance, Scores
 
 # Utterance frames of one job: many tiles, so that starting one costs nothing, yet enough jobs for all workers.
 JOB_FRAMES = 4096
-# A frame of a smaller norm counts as silence: its cosine with everything is 0.
-TINY_NORM = 1e-30
-# Frames made ready at a time, so that what is in between stays small.
-_CHUNK_FRAMES = 256
 
 
 class Side(NamedTuple):
-    """Frames ready for the product: each of norm 1, with one more dimension; and what is known of each, (frames,)."""
+    """Frames ready for the product, and what is known of each, (frames,)."""
 
-    values: torch.Tensor
+    unit: products.Unit
     norms: torch.Tensor
     nearness: Mapping[int, torch.Tensor]
     """neighbours → mean cosine with so many nearest frames of the other side"""
@@ -39,7 +36,7 @@ class Side(NamedTuple):
 
     def part(self, frames: slice) -> Side:
         """Some of the frames."""
-        return Side(self.values[frames], self.norms[frames], {k: v[frames] for k, v in self.nearness.items()})
+        return Side(self.unit.part(frames), self.norms[frames], {k: v[frames] for k, v in self.nearness.items()})
 
 
 class Finish(NamedTuple):
@@ -54,76 +51,81 @@ def side(
     values: npt.NDArray[np.float32],
     norms: npt.NDArray[np.float64],
     nearness: Mapping[int, npt.NDArray[np.float32]],
-    extra: float,
     order: npt.NDArray[np.int64],
+    *,
+    extra: float,
+    precision: str,
 ) -> Side:
-    """Frames in the given order, of norm 1, with one more dimension: -1 in queries, 1 in utterances.
-
-    A product of the two is then cosine - 1.
-    """
-    norms = norms[order]
-    unit = np.empty((len(order), values.shape[1] + 1), dtype=np.float32)
-    unit[:, -1] = extra
-    for first in range(0, len(order), _CHUNK_FRAMES):
-        part = slice(first, first + _CHUNK_FRAMES)
-        divisor = np.maximum(norms[part], TINY_NORM)[:, None]
-        np.divide(values[order[part]], divisor, out=unit[part, :-1], casting="unsafe")
+    """Frames in the given order; extra is -1 for queries, 1 for utterances."""
     return Side(
-        torch.from_numpy(unit),
-        torch.from_numpy(norms.astype(np.float32)),
+        products.unit(values, norms, order, extra=extra, precision=precision),
+        torch.from_numpy(norms[order].astype(np.float32)),
         {k: torch.from_numpy(known[order]) for k, known in nearness.items()},
     )
 
 
 def align(
-    layout: dtw.Layout, queries: Side, utterances: Side, offsets: npt.NDArray[np.int64], finishes: Sequence[Finish]
+    layout: dtw.Layout,
+    queries: Side,
+    utterances: Side,
+    offsets: npt.NDArray[np.int64],
+    finishes: Sequence[Finish],
+    workspace: products.Workspace,
 ) -> dict[int, Scores]:
     """Scores (queries of the layout, utterances) by the index of their cells.
 
     queries: in the order of the layout's compact columns. offsets: int64 (utterances + 1,), from 0.
     """
-    frames, width = int(offsets[-1]), len(layout.frames)
+    frames, width, line = int(offsets[-1]), len(layout.frames), layout.rows * dtw.LANES
     size = dtw.tile_frames(layout, frames)
     bounds = {at: _Bounds(offsets, width) for at, finish in enumerate(finishes) if finish.rows == "minmax"}
+    # Compact columns stand at the right of a line: rows that all lanes reach, which are most, are in place there.
+    start = line - width
+    lines = [workspace.floats(name, size, line) for name in ("lines", "copies")]
     # Products that are looked at twice are kept, except those of a very long utterance.
-    keep = bool(bounds) and frames <= JOB_FRAMES
-    product = torch.empty((frames if keep else size) * width)
-    scratch = torch.empty(size * width)
-    spread = dtw.aligned(size, layout.rows * dtw.LANES)
+    kept = workspace.floats("kept", frames, width) if bounds and frames <= JOB_FRAMES else None
     tiles = [slice(first, min(first + size, frames)) for first in range(0, frames, size)]
 
-    def cosines(tile: slice, *, kept: bool) -> torch.Tensor:
-        n, at = tile.stop - tile.start, tile.start * width if keep else 0
-        view = product[at : at + n * width].view(n, width)
-        if not kept:
-            torch.mm(utterances.values[tile], queries.values.T, out=view)
-        return view
+    # Asking a distance for its kind, a protocol, takes as long as aligning a small tile: once, not for each.
+    known = [(utterances.known(finish.distance)[:, None], queries.known(finish.distance)) for finish in finishes]
+    views = [torch.from_numpy(array)[:, start:] for array in lines]
 
-    def finished(finish: Finish, tile: slice, cosine: torch.Tensor, *, copy: bool) -> torch.Tensor:
-        costs = scratch[: cosine.numel()].view(cosine.shape).copy_(cosine) if copy else cosine
-        known = utterances.known(finish.distance)[tile, None], queries.known(finish.distance)[None, :]
-        finish.distance.finish(costs, *known)
+    def cosines(tile: slice) -> torch.Tensor:
+        into = lines[0][: tile.stop - tile.start]
+        products.product(utterances.unit.part(tile), queries.unit, into, start, workspace)
+        return views[0][: len(into)]
+
+    def finished(at: int, tile: slice, cosine: torch.Tensor, into: int) -> torch.Tensor:
+        costs = views[into][: len(cosine)]
+        if costs.data_ptr() != cosine.data_ptr():
+            costs.copy_(cosine)
+        of_utterances, of_queries = known[at]
+        finishes[at].distance.finish(costs, of_utterances[tile], of_queries[None, :])
         return costs
 
     for tile in tiles if bounds else []:
-        cosine = cosines(tile, kept=False)
+        cosine = cosines(tile)
+        if kept is not None:
+            kept[tile] = cosine.numpy()
         for at, bound in bounds.items():
-            bound.see(finished(finishes[at], tile, cosine, copy=True), tile)
+            bound.see(finished(at, tile, cosine, 1), tile)
     aligners = {
         index: dtw.Aligner(alignment, layout, offsets)
         for finish in finishes
         for index, alignment in finish.alignments.items()
     }
     for tile in tiles:
-        cosine = cosines(tile, kept=keep)
+        cosine = cosines(tile) if kept is None else torch.from_numpy(kept[tile])
         for at, finish in enumerate(finishes):
             # Distances finish in place, so all but the last need a copy.
-            costs = finished(finish, tile, cosine, copy=at < len(finishes) - 1)
+            into = 1 if at < len(finishes) - 1 else 0
+            costs = finished(at, tile, cosine, into)
             if at in bounds:
                 bounds[at].scale(costs, tile)
-            dtw.spread(costs.numpy(), layout, spread)
+            spread = lines[into][: len(costs)]
+            _spread(spread, layout.columns, layout.counts, start)
             for index in finish.alignments:
-                aligners[index].feed(spread[: len(costs)])
+                aligners[index].feed(spread)
     return {index: aligner.scores() for index, aligner in aligners.items()}
 
 
@@ -149,3 +151,22 @@ class _Bounds:
         utterance = self._utterance[tile]
         high, low = self._high[utterance], self._low[utterance]
         costs.sub_(torch.from_numpy(high)).div_(torch.from_numpy(np.where(high > low, high - low, np.float32(1))))
+
+
+@njit(nogil=True, cache=True)
+def _spread(lines: Any, columns: Any, counts: Any, start: Any) -> None:
+    """Make lines whose compact columns begin at ``start`` spread ones, in place (``dtw.Layout``).
+
+    A row never moves to the right, since the rows below it hold at most 32 columns each: going
+    downwards, nothing is overwritten that is still to be moved.
+    """
+    for frame in range(len(lines)):
+        line = lines[frame]
+        for row in range(len(counts)):
+            count, source, target = counts[row], start + columns[row], row * dtw.LANES
+            if count == dtw.LANES:  # then all rows below it too
+                break
+            for lane in range(count):
+                line[target + lane] = line[source + lane]
+            for lane in range(count, dtw.LANES):
+                line[target + lane] = 0

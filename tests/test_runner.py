@@ -433,3 +433,20 @@ def test_profile_says_where_the_time_went(run_cli, archive, tmp_path):
     seconds = [float(value) for _, value, share in rows if share.endswith("%")]
     whole = float(re.search(r"in all +([0-9.]+)", table)[1])
     assert abs(sum(seconds) - whole) < 0.1 * len(seconds)
+
+
+def test_reduced_precision_is_another_record_and_another_table(run_cli, archive, tmp_path):
+    folder = str(archive).replace(" ", "%20")
+    board = tmp_path / "b"
+    asked = ("run", "--dataset", f"manifest:path={folder}", "--encoder", "mfcc", "--board", board)
+    assert run_cli(*asked)[0] == 0
+    code, _, err = run_cli(*asked, "--precision", "int8")
+    assert code == 0, err
+    assert "1 cells scored, 0 were recorded already" in err
+    records = {record.protocol: record for record in results.load_all(board)}
+    assert set(records) == {"strict", "strict, int8 products"}
+    assert len({record.fingerprint for record in records.values()}) == 2
+    assert not (board / "results" / "superseded").exists()
+    code, _, err = run_cli("leaderboard", board)
+    assert code == 2
+    assert "protocols" in err
