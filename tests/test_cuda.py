@@ -405,7 +405,10 @@ def broken(what):
     queries, utterances = frames([3, 4]), frames([5, 2, 6])
     if what == "dims":
         return frames([3, 4], dims=5), utterances
-    (queries if what == "query" else utterances).values[6, 2] = np.inf if what == "query" else np.nan
+    if what == "query":
+        queries.values[6, 2] = np.inf
+    else:
+        utterances.values[8, 2] = np.nan  # the third utterance, in the second block
     return queries, utterances
 
 
