@@ -167,8 +167,8 @@ Seconds = constant + slope × hours, by least squares:
 
 {table(fitted, ["", "constant, s", "slope, s an hour", "largest miss, s"])}
 
-The constant is what tasks do anew (unit vectors of the queries) and the noise of the machine. There is no other term:
-a pair of query and utterance costs the same wherever it lies, and tasks wait for no other.
+A constant that stands out of the noise would be what a task does anew (unit vectors of the queries). There is no
+other term: a pair of query and utterance costs the same wherever it lies, and tasks wait for no other.
 
 ## What an archive costs: one layer, one chain, `cosine` and `sdtw`
 

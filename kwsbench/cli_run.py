@@ -6,7 +6,9 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +17,9 @@ from kwsbench.cli_options import BOARD, PATH, PRECISIONS, Memory, with_plugins
 from kwsbench.console import progress_bars, say
 from kwsbench.errors import KwsbenchError
 from kwsbench.stages import Stages
+
+if TYPE_CHECKING:
+    from kwsbench.distributed import Cluster
 
 
 @click.command()
@@ -31,11 +36,12 @@ from kwsbench.stages import Stages
 @click.option("--device", default="auto", show_default=True, help="Where encoders compute: cpu, cuda, mps, …")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
               help="Of the products: float32 for figures to publish; the others are faster.")  # fmt: skip
+@click.option("--scheduler", default="", help="Encode and score on a dask cluster: tcp://HOST:8786 (docs/cluster.md).")
 @click.option("--quick", is_flag=True, help="Of each data set a sample of some two minutes, for a first number.")
 @click.option("--profile", is_flag=True, help="Say at the end which stage took how long.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and which are recorded; score nothing.")
 @with_plugins
-def run(  # noqa: PLR0912, PLR0913 - a parameter for each option, a branch for each thing to say
+def run(  # noqa: PLR0912, PLR0913, PLR0917 - a parameter for each option, a branch for each thing to say
     run_file: Path | None,
     preset: str,
     board: Path,
@@ -44,6 +50,7 @@ def run(  # noqa: PLR0912, PLR0913 - a parameter for each option, a branch for e
     device: str,
     precision: str,
     files: Sequence[Path],
+    scheduler: str,
     *,
     quick: bool,
     profile: bool,
@@ -72,7 +79,9 @@ def run(  # noqa: PLR0912, PLR0913 - a parameter for each option, a branch for e
     planned = plan.build(asked, axes, registry)
     stages = Stages()
     recorded = recorded_cells(board)
-    with progress_bars() as progress:
+    # Before the data is opened: an address that nobody answers at is found out at once.
+    elsewhere = _cluster(scheduler, files) if scheduler and not dry_run else nullcontext()
+    with elsewhere as cluster, progress_bars() as progress:
         with stages("opening data and encoders"):
             surveyed = survey(
                 planned, registry, recorded, prepare=not dry_run, quick=quick, precision=precision, progress=progress
@@ -84,7 +93,7 @@ def run(  # noqa: PLR0912, PLR0913 - a parameter for each option, a branch for e
 
             say(summary)
             options = Options(board, cache_dir(), workers or os.cpu_count() or 1, memory, device, precision)
-            work = Run(registry, options, progress, stages=stages)
+            work = Run(registry, options, progress, stages=stages, cluster=cluster)
             work.execute(surveyed)
     if dry_run:
         for cell in surveyed.cells:
@@ -105,6 +114,13 @@ def run(  # noqa: PLR0912, PLR0913 - a parameter for each option, a branch for e
         say(f"{work.done - len(failures)} cells scored, {states['recorded']} were recorded already; see: "
             f"kwsbench leaderboard {board}")  # fmt: skip
     sys.exit(1 if failures or surveyed.problems else 0)
+
+
+def _cluster(address: str, files: Sequence[Path]) -> AbstractContextManager[Cluster]:
+    from kwsbench.distributed import connect
+    from kwsbench.paths import cache_dir
+
+    return connect(address, files, cache_dir())
 
 
 def recorded_cells(board: Path) -> dict[str, bool]:

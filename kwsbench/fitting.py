@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +67,19 @@ def without_scope(link: Spec) -> Spec:
 
 @dataclass
 class FittedChain:
-    """A chain of transforms fitted on one layer of one data set."""
+    """A chain of transforms fitted on one layer of one data set.
+
+    What is fitted are plugins' functions, often lambdas: cloudpickle takes them to another process, pickle does not.
+    """
 
     frames: StoredFrames
     trials: Trials
     chain: tuple[Spec, ...]
     links: list[_Link] = field(default_factory=list)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has none of the labels that were worked out: they have a row a query and a column an utterance.
+        return {**self.__dict__, "trials": replace(self.trials)}
 
     def apply(self, item: int) -> Array:
         """The corrected frames of one clip: (frames, dims) → (frames, k)."""

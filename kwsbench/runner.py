@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kwsbench import diagnostics, encoding, engine, fitting, results
+from kwsbench.distributed import Cluster
 from kwsbench.errors import KwsbenchError, PluginError, one_line
 from kwsbench.plan import Chain
 from kwsbench.plugins import Registry
@@ -77,6 +78,8 @@ class Run:
     device: str = "cpu"
     """where the last encoder computed"""
     stages: Stages = field(default_factory=Stages)
+    cluster: Cluster | None = None
+    """who encodes and scores, where it is not this process"""
     done: int = 0
     total: int = 0
 
@@ -122,14 +125,27 @@ class Run:
             at = [i for i, clip in enumerate(job.data.dataset.clips) if clip.split == split]
             identity = {"encoder": job.described, "audio": [job.data.audio_keys[i] for i in at]}
             store = FrameStore.open(self.options.cache, identity, len(at))
-            if any(store.missing(shard, layers) for shard in range(len(store.shards))):
+            clips, name = [job.data.dataset.clips[i] for i in at], f"{job.encoder} on {job.data.dataset.name}"
+            lacking = any(store.missing(shard, layers) for shard in range(len(store.shards)))
+            if lacking and self.cluster:
+                self.device = self.cluster.encode(
+                    job.encoder,
+                    job.described,
+                    name,
+                    clips,
+                    layers,
+                    store,
+                    device=self.options.device,
+                    progress=self.progress,
+                )
+            elif lacking:
                 made = made or encoding.create(job.encoder, self.registry)
                 encoder, window = made
                 self.device = encoding.move(encoder, self.options.device, str(job.encoder))
                 encoding.encode_missing(
                     encoder,
-                    f"{job.encoder} on {job.data.dataset.name}",
-                    [job.data.dataset.clips[i] for i in at],
+                    name,
+                    clips,
                     layers,
                     store,
                     window=window,
@@ -185,7 +201,8 @@ class Run:
             # Cells that name the same distance share the object, so the engine finishes its tile once.
             make = cache(self.registry.create)
             leaves = list(dict.fromkeys((cell.leaf.distance, cell.leaf.matcher) for cell in cells))
-            found = engine.score_grid(
+            score_grid = self.cluster.score_grid if self.cluster else engine.score_grid
+            found = score_grid(
                 queries,
                 utterances,
                 [(make("distances", distance), make("matchers", matcher)) for distance, matcher in leaves],

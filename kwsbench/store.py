@@ -60,6 +60,8 @@ class FrameStore:
 
     folder: Path
     items: int
+    first_shard: int = 0
+    """the number of the first of these shards in the folder"""
 
     @classmethod
     def open(cls, cache: Path, identity: Mapping[str, Any], items: int) -> FrameStore:
@@ -75,6 +77,10 @@ class FrameStore:
         """The items of each shard."""
         return [range(i, min(i + SHARD_ITEMS, self.items)) for i in range(0, self.items, SHARD_ITEMS)]
 
+    def part(self, shard: int) -> FrameStore:
+        """One shard as a store of its own, so that it can be filled elsewhere."""
+        return FrameStore(self.folder, len(self.shards[shard]), self.first_shard + shard)
+
     def missing(self, shard: int, layers: Sequence[str]) -> list[str]:
         """The layers that this shard lacks."""
         return [layer for layer in layers if not self._path(shard, layer).exists()]
@@ -82,11 +88,10 @@ class FrameStore:
     @contextmanager
     def writer(self, shard: int, layers: Sequence[str]) -> Iterator[ShardWriter]:
         """Takes the frames of these layers of one shard, item by item, into files that appear whole or not at all."""
-        folder = self.folder / f"{shard:05d}"
         with ExitStack() as open_files:
             files = {layer: open_files.enter_context(atomic_write(self._path(shard, layer))) for layer in layers}
             # Entered last, so renamed first: a layer's file is never there without the lengths.
-            lengths = open_files.enter_context(atomic_write(folder / "lengths.npy"))
+            lengths = open_files.enter_context(atomic_write(self._shard(shard) / "lengths.npy"))
             writer = ShardWriter(files)
             yield writer
             writer.finish(lengths)
@@ -101,7 +106,7 @@ class FrameStore:
 
     def note_seconds(self, shard: int, seconds: float) -> None:
         """Keep what encoding this shard took; layers that are added later add their time."""
-        with atomic_write(self.folder / f"{shard:05d}" / "seconds.npy") as file:
+        with atomic_write(self._shard(shard) / "seconds.npy") as file:
             np.save(file, np.array(self._seconds(shard) + seconds))
 
     @property
@@ -110,18 +115,18 @@ class FrameStore:
         return sum(self._seconds(shard) for shard in range(len(self.shards)))
 
     def _seconds(self, shard: int) -> float:
-        path = self.folder / f"{shard:05d}" / "seconds.npy"
+        path = self._shard(shard) / "seconds.npy"
         return float(_open(path)) if path.exists() else 0.0
 
     def layer(self, name: str) -> StoredFrames:
         """All items of one layer, mapped and not read."""
-        return StoredFrames(
-            [_open(self._path(shard, name)) for shard in range(len(self.shards))],
-            [_open(self.folder / f"{shard:05d}" / "lengths.npy") for shard in range(len(self.shards))],
-        )
+        return StoredFrames.open([self._path(shard, name) for shard in range(len(self.shards))])
 
     def _path(self, shard: int, layer: str) -> Path:
-        return self.folder / f"{shard:05d}" / f"layer-{layer}.npy"
+        return self._shard(shard) / f"layer-{layer}.npy"
+
+    def _shard(self, shard: int) -> Path:
+        return self.folder / f"{self.first_shard + shard:05d}"
 
 
 class ShardWriter:
@@ -168,16 +173,31 @@ def _write_header(file: IO[bytes], frames: int, dims: int) -> None:
 
 @dataclass(frozen=True)
 class StoredFrames:
-    """One layer of a data set: items are read when they are asked for."""
+    """One layer of a data set: items are read when they are asked for. Pickled, it is the names of its files."""
 
+    paths: Sequence[Path]
+    """the file of each shard"""
     values: Sequence[npt.NDArray[np.float32]]
     """(frames, dims) of each shard"""
     shard_lengths: Sequence[npt.NDArray[np.int64]]
     """frames of each item of each shard"""
 
+    @classmethod
+    def open(cls, paths: Sequence[Path]) -> StoredFrames:
+        """The items of these shards, mapped and not read."""
+        lengths = [_open(path.with_name("lengths.npy")) for path in paths]
+        return cls(paths, [_open(path) for path in paths], lengths)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredFrames.open, (self.paths,)
+
     def then(self, more: StoredFrames) -> StoredFrames:
         """These items, and more behind them."""
-        return StoredFrames([*self.values, *more.values], [*self.shard_lengths, *more.shard_lengths])
+        return StoredFrames(
+            [*self.paths, *more.paths],
+            [*self.values, *more.values],
+            [*self.shard_lengths, *more.shard_lengths],
+        )
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:

@@ -1,0 +1,281 @@
+"""A run's work on a cluster: blocks of utterances and shards of clips as tasks of dask.distributed.
+
+The plan, the metrics and the records stay with the client. A task that scores is one block of
+``engine.score_grid`` under the same memory budget, so it does what a local run does, to the bit (on the
+same kind of processor). All machines share the cache folder: workers read frames from it, memory-mapped,
+and write what they encode into it; what they need to know of a chain of transforms is a file in it too,
+so that no worker's death loses more than the tasks it had.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from kwsbench import tasks
+from kwsbench.console import say
+from kwsbench.errors import KwsbenchError, one_line
+from kwsbench.spec import Spec
+from kwsbench.store import FrameStore, atomic_write, fingerprint
+from kwsbench.tasks import PluginFiles, Shard, Work
+from kwsbench.types import Clip, Frames, FrameSource, NeighbourDistance, Progress, Scores, no_progress
+
+if TYPE_CHECKING:
+    from kwsbench.engine import Cell
+
+ANSWER_S = 5
+"""How long a scheduler is waited for."""
+
+GONE = "the scheduler is gone; start it and run again, what is recorded stays"
+
+
+@contextmanager
+def connect(address: str, files: Sequence[Path], cache: Path) -> Iterator[Cluster]:
+    """The workers of the scheduler at an address (``tcp://host:8786``), told of the plugin files.
+
+    Raises KwsbenchError when no scheduler answers, when a worker has other versions than this machine, or
+    when it does not see the cache folder or the plugin files.
+    """
+    try:
+        import dask
+        from distributed import Client, Security
+    except ImportError:
+        raise KwsbenchError("--scheduler needs dask.distributed; pip install 'kwsbench[cluster]'") from None
+    if not re.fullmatch(r"(tcp|tls)://.+:[0-9]+", address):
+        raise KwsbenchError(f"--scheduler {address}: expected tcp://HOST:PORT, as 'dask scheduler' prints it")
+    if address.startswith("tls") and not cast("Any", Security)().get_connection_args("client").get("ssl_context"):
+        raise KwsbenchError(f"--scheduler {address}: no keys for TLS; set distributed.comm.tls in dask's configuration")
+    try:
+        with dask.config.set({"distributed.comm.timeouts.connect": f"{ANSWER_S}s"}):
+            client = cast("Any", Client)(address, timeout=ANSWER_S, set_as_default=False)
+    except OSError as error:
+        raise KwsbenchError(
+            f"no scheduler answers at {address} ({one_line(error)}); start one with 'dask scheduler' and give the "
+            "address that it prints"
+        ) from None
+    with client, TemporaryDirectory(dir=cache, prefix=".cluster-") as folder:
+        needed = tuple((path.resolve(), tasks.digest(path)) for path in files)
+        ours = tasks.versions()
+        for worker, theirs in client.run(_versions_there()).items():
+            tasks.check_versions(worker, ours, theirs)
+        name, setup = Path(folder).name, tasks.Setup(ours, Path(folder), needed)
+        client.run(tasks.prepare, setup)
+        client.register_plugin(_for_newcomers(setup), name=name)
+        if not client.scheduler_info(n_workers=1)["workers"]:
+            say(f"{address} has no workers yet; the run begins when they come")
+        try:
+            yield Cluster(client, Path(folder), needed)
+        finally:
+            if client.status == "running":
+                client.unregister_worker_plugin(name)
+
+
+@dataclass
+class Cluster:
+    """Workers of dask.distributed, and what they are given to do."""
+
+    client: Any
+    folder: Path
+    """where workers find what is the same for many tasks"""
+    files: PluginFiles
+    told: set[str] = field(default_factory=set)
+
+    def score_grid(
+        self,
+        queries: Frames,
+        utterances: FrameSource,
+        cells: Sequence[Cell],
+        *,
+        workers: int,
+        memory_bytes: int,
+        progress: Progress = no_progress,
+        apart: npt.NDArray[np.bool_] | None = None,
+        precision: str = "float32",
+    ) -> list[Scores]:
+        """What ``engine.score_grid`` returns, made by the cluster. workers: threads of this machine.
+
+        A distance that knows its neighbours looks at all utterances before the first score; its cells are
+        scored on this machine, and a line says so.
+        """
+        from kwsbench import engine
+
+        here = [at for at, (distance, _) in enumerate(cells) if isinstance(distance, NeighbourDistance)]
+        there = [at for at in range(len(cells)) if at not in here]
+        found: dict[int, Scores] = {}
+        if here:
+            for name in {type(cells[at][0]).__name__ for at in here} - self.told:
+                say(f"{name} looks at neighbours among all utterances: its cells are scored on this machine")
+                self.told.add(name)
+            mine = [cells[at] for at in here]
+            local = engine.score_grid(
+                queries,
+                utterances,
+                mine,
+                workers=workers,
+                memory_bytes=memory_bytes,
+                progress=progress,
+                apart=apart,
+                precision=precision,
+            )
+            found |= dict(zip(here, local, strict=True))
+        if there:
+            work = Work(queries, utterances, [cells[at] for at in there], memory_bytes, precision)
+            found |= dict(zip(there, self._score(work, progress), strict=True))
+        return [found[at] for at in range(len(cells))]
+
+    def encode(
+        self,
+        spec: Spec,
+        described: Mapping[str, Any],
+        name: str,
+        clips: Sequence[Clip],
+        layers: Sequence[str],
+        store: FrameStore,
+        *,
+        device: str,
+        progress: Progress = no_progress,
+    ) -> str:
+        """Fill the store with what it lacks of these layers, a shard a task; the device that computed.
+
+        described: what pins the encoder here; a worker whose encoder is another one refuses the work.
+        """
+        todo = [
+            Shard(
+                spec,
+                fingerprint(described),
+                name,
+                [clips[item] for item in items],
+                layers,
+                store.part(shard),
+                device,
+                self.files,
+            )
+            for shard, items in enumerate(store.shards)
+            if store.missing(shard, layers)
+        ]
+        left, used = sum(len(shard.clips) for shard in todo), device
+        for shard, found in zip(todo, self._outcomes(tasks.encode_shard, [(shard,) for shard in todo]), strict=True):
+            used = found
+            if shard.store.missing(0, layers):
+                raise KwsbenchError(
+                    f"a worker encoded a shard into {store.folder}, which is not there on this machine; "
+                    "put the cache (KWSBENCH_CACHE) into a folder that all machines share"
+                )
+            left -= len(shard.clips)
+            progress(f"encoding {name}", len(clips) - left, len(clips))
+        return used
+
+    def _score(self, work: Work, progress: Progress) -> list[Scores]:
+        from kwsbench import engine
+
+        lengths = np.asarray(work.utterances.lengths)
+        block_frames = work.memory_bytes // (work.queries.values.shape[1] * 8 + 16)
+        blocks = list(engine._blocks(lengths, block_frames))  # noqa: SLF001 - the same blocks, or not the same bits
+        whole = [engine._no_scores(len(work.queries), len(lengths)) for _ in work.cells]  # noqa: SLF001
+        with self.shared(work) as path:
+            found = self._outcomes(tasks.score_block, [(path, first, last) for first, last in blocks])
+            for (first, last), parts in zip(blocks, found, strict=True):
+                for scores, part in zip(whole, parts, strict=True):
+                    for array, values in zip(scores, part, strict=True):
+                        array[:, first:last] = values
+                progress("score", last, len(lengths))
+        return whole
+
+    @contextmanager
+    def shared(self, work: Work) -> Iterator[Path]:
+        """The file from which workers take what is the same for all blocks."""
+        import cloudpickle
+
+        try:
+            packed = cloudpickle.dumps(work)
+        except Exception as error:
+            raise KwsbenchError(
+                f"a plugin of this run cannot be sent to workers ({one_line(error)}); run without --scheduler"
+            ) from error
+        # Named by its content: what a worker has read already it need not read again.
+        path = self.folder / sha256(packed).hexdigest()
+        with atomic_write(path) as file:
+            file.write(packed)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _outcomes(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """What the function makes of each task, in order; the first error in this order ends the rest."""
+        from distributed import CancelledError, KilledWorker
+
+        if self.client.status != "running":
+            raise KwsbenchError(GONE)
+        futures = [self.client.submit(function, *given, pure=False) for given in arguments]
+        try:
+            for future in futures:
+                try:
+                    outcome = self._result(future)
+                except KilledWorker as error:
+                    raise KwsbenchError(
+                        f"{error.allowed_failures + 1} workers died of the same task; give workers more memory, or "
+                        "--memory less"
+                    ) from None
+                except CancelledError:
+                    raise KwsbenchError(GONE) from None
+                if isinstance(outcome, Exception):
+                    raise outcome
+                yield outcome
+                future.release()
+        finally:
+            if self.client.status == "running":
+                self.client.cancel([future for future in futures if not future.done()])
+
+    def _result(self, future: Any) -> Any:
+        """What a task returned. A client that has lost its scheduler would wait for ever: its state is looked at."""
+        while self.client.status in ("running", "connecting"):
+            try:
+                return future.result(timeout=ANSWER_S)
+            except TimeoutError:
+                continue
+        raise KwsbenchError(GONE)
+
+
+def _for_newcomers(setup: tasks.Setup) -> Any:
+    """A plugin of dask's, whose class is sent as code: workers that come during the run are checked, or stop."""
+    from distributed import WorkerPlugin
+
+    class Newcomer(WorkerPlugin):
+        async def setup(self, worker: Any) -> None:
+            try:
+                setup.check(worker.address)
+            except BaseException:
+                # Dask logs the error of a plugin and would give the worker tasks all the same.
+                await worker.close(reason="refused")
+                raise
+
+    return Newcomer()
+
+
+def _versions_there() -> Callable[[], dict[str, str]]:
+    """A function that is sent as code, since a worker with another kwsbench may lack this module."""
+    names = tasks.SAME
+
+    def found() -> dict[str, str]:
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        known = {"python": platform.python_version()}
+        for name in names:
+            try:
+                known[name] = version(name)
+            except PackageNotFoundError:
+                known[name] = ""
+        return known
+
+    return found
