@@ -11,6 +11,7 @@ from benchmarks._measure import seconds, table
 from kwsbench import encoding, plugins, survey
 from kwsbench.coarse import Coarse, score, search
 from kwsbench.engine import score_pairs
+from kwsbench.errors import KwsbenchError
 from kwsbench.paths import cache_dir
 from kwsbench.spec import parse
 from kwsbench.store import FrameStore
@@ -99,12 +100,26 @@ def finding(what, rows):
     return f"- {what}: {'; '.join(parts)}."
 
 
+def missing(registry):
+    """Data sets of the user's own that are not where they are looked for."""
+    absent = []
+    for name in DATASETS:
+        source = registry.create("datasets", parse(name))
+        if source.prepared:
+            try:
+                source.load()
+            except KwsbenchError:
+                absent.append(name)
+    return absent
+
+
 def report():
     torch.set_num_threads(1)
     registry = plugins.load()
     cosine, sdtw = registry.create("distances", parse("cosine")), registry.create("matchers", parse("sdtw"))
     findings, rows, costs = [], [], []
-    for name in DATASETS:
+    there = [name for name in DATASETS if name not in missing(registry)]
+    for name in there:
         for label, encoder, layer in LAYERS:
             frames, keywords, recordings = frames_of(registry, name, encoder, layer)
             spent, mine = measure(frames, keywords, recordings, cosine, sdtw)
