@@ -316,8 +316,8 @@ def _figures(side: Side) -> tuple[float, float, float]:
 
 
 def _layers(layers: set[str]) -> list[str]:
-    """In the order of their numbers; layers without one last."""
-    return sorted(layers, key=lambda layer: (not layer.isdigit(), int(layer) if layer.isdigit() else 0, layer))
+    """In the order of their numbers; layers with a name instead (``cnn``) lie below them, so first."""
+    return sorted(layers, key=lambda layer: (layer.isdigit(), int(layer) if layer.isdigit() else 0, layer))
 
 
 def _in_order(transforms: set[str]) -> list[str]:

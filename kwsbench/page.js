@@ -63,6 +63,10 @@ function set(changes) {
 }
 
 /** What each data set is made of, worked out once. */
+// A layer with a name of its own lies below the numbered ones.
+const numbered = (layer) => /^\d+$/.test(layer);
+const upwards = (one, other) => numbered(one) - numbered(other) || natural(one, other);
+
 function prepare(set) {
   const cells = set.cells.map(({ name: [encoder, transform, distance, matcher, layer], ...rest }) => {
     const [bare, ...params] = encoder.split(":");
@@ -70,7 +74,7 @@ function prepare(set) {
     return { encoder, transform, distance, matcher, layer, pair: `${distance} ${matcher}`, name, ...rest };
   });
   const encoders = unique(cells.map((cell) => cell.encoder)).sort(natural);
-  const layers = Object.fromEntries(encoders.map((name) => [name, unique(cells.filter((c) => c.encoder === name).map((c) => c.layer)).sort(natural)]));
+  const layers = Object.fromEntries(encoders.map((name) => [name, unique(cells.filter((c) => c.encoder === name).map((c) => c.layer)).sort(upwards)]));
   Object.assign(set, { cells, encoders, layers, pairs: unique(cells.map((cell) => cell.pair)).sort(natural) });
 }
 BOARD.sets.forEach(prepare);

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import kwsbench
 from kwsbench.errors import KwsbenchError
 from kwsbench_plugins import weights as checkpoint_weights
-from kwsbench_plugins.hf import FAMILY, HfEncoder
+from kwsbench_plugins.hf import HfEncoder, check_family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,11 +105,7 @@ def ctc(
     if not (temperature > 0 and math.isfinite(temperature)):
         raise KwsbenchError(f"ctc: temperature={temperature:g} must be more than 0; it divides the logits")
     directory = checkpoint_weights.locate("ctc", checkpoint, revision, path, weights=weights)
-    config = checkpoint_weights.read_config(directory)
-    model_type = config.get("model_type")
-    if model_type not in FAMILY or config.get("add_adapter"):
-        what = f"{model_type!r} model" + (" with an adapter" if model_type in FAMILY else "")
-        raise KwsbenchError(f"{directory}: a {what} is not supported; the family is {', '.join(FAMILY)}")
+    check_family(directory)
     if normalize is None:
         normalize = checkpoint_weights.read_normalize(directory)
     model, provenance = _load(directory, weights=weights, dtype=dtype)

@@ -220,15 +220,20 @@ def from_directory(
     licence: str = "",
 ) -> HfEncoder:
     """An encoder from config.json, preprocessor_config.json and the weights in one directory."""
+    check_family(directory)
+    if normalize is None:
+        normalize = checkpoint_weights.read_normalize(directory)
+    model, provenance = checkpoint_weights.load(directory, weights=weights, dtype=dtype)
+    return HfEncoder(model, normalize=normalize, provenance=provenance, languages=languages, licence=licence)
+
+
+def check_family(directory: Path) -> None:
+    """Raise KwsbenchError unless config.json is of a model of this family."""
     config = checkpoint_weights.read_config(directory)
     model_type = config.get("model_type")
     if model_type not in FAMILY or config.get("add_adapter"):
         what = f"{model_type!r} model" + (" with an adapter" if model_type in FAMILY else "")
         raise KwsbenchError(f"{directory}: a {what} is not supported; the family is {', '.join(FAMILY)}")
-    if normalize is None:
-        normalize = checkpoint_weights.read_normalize(directory)
-    model, provenance = checkpoint_weights.load(directory, weights=weights, dtype=dtype)
-    return HfEncoder(model, normalize=normalize, provenance=provenance, languages=languages, licence=licence)
 
 
 def untrained(known: Known, seed: int, *, normalize: bool | None = None, dtype: str = "float32") -> HfEncoder:
