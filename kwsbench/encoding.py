@@ -117,6 +117,7 @@ def encode_missing(
                 pieces = work.pieces(_ahead(readers, work.read, mine, 2 * workers))
                 blocks = _blocks(pieces, getattr(encoder, "batch_s", 0.0))
                 done = -1
+                progress(what, items.start, len(clips))
                 with store.writer(shard, missing) as writer:
                     for block, features in _ahead(encoders, partial(work.encode, layers=missing), blocks, 2 * workers):
                         for piece, found in zip(block, features, strict=True):

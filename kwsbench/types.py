@@ -194,6 +194,7 @@ class GramDistance(Distance, Protocol):
         """Turn a tile of ``cosine - 1`` into ``-cost``, in place.
 
         The tile's rows lie apart in memory: no ``view(-1)``, and ``reshape`` would change a copy.
+
         tile: torch.float32 (utterance_frames, query_columns), in [-2, 0] up to rounding (a few ulp
         above 0 happens: clamp where it matters). Norms are (utterance_frames, 1) and (1, query_columns).
         """
