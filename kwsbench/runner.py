@@ -316,18 +316,9 @@ def measure(utterances: FrameSource, trials: Trials, *, before: Measured | None 
 
     before: of the same utterances uncorrected; it is the result where the correction changed no frame, as ``none``.
     """
-    starts = np.concatenate([[0], np.cumsum(utterances.lengths)]).tolist()
-    step = max(1, -(-starts[-1] // ISOTROPY_FRAMES))
-    parts = {
-        # Copied: what is only a view would keep all frames of the corpus in memory.
-        item: utterances.read(item, item + 1).values[-start % step :: step].copy()
-        for item, (start, stop) in enumerate(pairwise(starts))
-        if stop > start
-    }
-    sample = np.concatenate(list(parts.values()))
+    sample, items = thinned(utterances, ISOTROPY_FRAMES)
     if before and np.array_equal(sample, before.sample):
         return before
-    items = np.repeat(list(parts), [len(part) for part in parts.values()])
     clips = [trials.clips[index] for index in trials.utterances]
     figures = diagnostics.measure(
         sample,
@@ -338,6 +329,19 @@ def measure(utterances: FrameSource, trials: Trials, *, before: Measured | None 
     )
     named = {name: results.number(value) for name, value in figures.items()}
     return Measured(sample, Isotropy(frames=len(sample), dims=sample.shape[1], figures=named))
+
+
+def thinned(utterances: FrameSource, most: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """At most so many frames (frames, dims), evenly spaced over all, and the utterance (frames,) of each."""
+    starts = np.concatenate([[0], np.cumsum(utterances.lengths)]).tolist()
+    step = max(1, -(-starts[-1] // most))
+    parts = {
+        # Copied: what is only a view would keep all frames of the corpus in memory.
+        item: utterances.read(item, item + 1).values[-start % step :: step].copy()
+        for item, (start, stop) in enumerate(pairwise(starts))
+        if -start % step < stop - start  # of a large corpus most utterances give none, and are not read
+    }
+    return np.concatenate(list(parts.values())), np.repeat(list(parts), [len(part) for part in parts.values()])
 
 
 def _codes(names: Sequence[str], missing: str | None = None) -> npt.NDArray[np.int64]:
