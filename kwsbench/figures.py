@@ -1,13 +1,7 @@
-"""The ablation as pictures: SVG with text as text, the same bytes for the same records and matplotlib.
-
-Colours are those of Okabe & Ito (2008), which the colour-blind tell apart; what a colour says, a
-line style, a marker or a number says, too. Encoders without trained weights are controls, and are
-always drawn grey.
-"""
+"""The ablation as pictures. Encoders without trained weights are controls, and are always drawn grey."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,40 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kwsbench import spec
+from kwsbench import spec, svg
 from kwsbench.ablation import BASELINE, Ablation
 from kwsbench.metrics import Doubles
 from kwsbench.paired import Effect, Side
+from kwsbench.svg import COLOURS, CONTROL, GREY, INK, MARKERS, STYLES
+from kwsbench.verdicts import ALPHA
 
-INK, CONTROL, GREY = "#222222", "#6f6f6f", "#8a8a8a"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-MARKERS = ("s", "^", "v", "D", "P", "X")
 COLUMNS = 3
 A_PANEL = 4
 """Lines of corrections in one panel of layer profiles, at most."""
-ALPHA = 0.05
 SHAPES = ("mean_cosine", "mean_cosine_between", "share_top3", "isoscore", "effective_rank", "norm_spread",
           "self_similarity", "speaker_word_crv", "hubness")  # fmt: skip
 """The diagnostics that are drawn by layer."""
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # each text names the whole list, which is long by default
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 8,
-    "axes.linewidth": 0.6,
-    "figure.facecolor": "white",
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "kwsbench",
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 def names(found: Sequence[Ablation]) -> dict[str, str]:
@@ -62,7 +35,7 @@ def names(found: Sequence[Ablation]) -> dict[str, str]:
 
 def draw(found: Sequence[Ablation]) -> dict[str, bytes]:
     """File name → SVG."""
-    return {name: _svg(make) for name, (_, make) in _plan(found).items()}
+    return {name: svg.render(make) for name, (_, make) in _plan(found).items()}
 
 
 def _plan(found: Sequence[Ablation]) -> dict[str, tuple[str, Callable[[], Figure]]]:
@@ -332,15 +305,3 @@ def _short(encoder: str) -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
-
-
-def _svg(make: Callable[[], Figure]) -> bytes:
-    with mpl.rc_context(STYLE):
-        out = io.StringIO()
-        make().savefig(out, format="svg", metadata={"Date": None})
-    # Boards are committed: no comments, no indentation, no turns by nothing, coordinates to a hundredth of a point.
-    text = re.sub(
-        r"<!--.*?-->|^ +|(?<=\S) transform=\"rotate\(-0 [^)]*\)\"", "", out.getvalue(), flags=re.DOTALL | re.MULTILINE
-    )
-    text = re.sub(r"(?<=[\d-]\.\d\d)\d+(?=[ \",\n)])", "", text)
-    return re.sub(r"\n+", "\n", text).encode()

@@ -8,7 +8,6 @@ from their neighbours: a query that is also searched would else be its own neare
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import torch
 from numba import njit
 
 from kwsbench.threads import one_torch_thread, take_torch_threads
+from kwsbench.tiles import runs
 from kwsbench.types import Frames, FrameSource
 
 Floats = npt.NDArray[np.float32]
@@ -50,11 +50,11 @@ def nearness(
     """
     lengths = np.asarray(utterances.lengths)
     unit = _unit(queries.values)
-    columns = list(_runs(queries.offsets, _TILE_COLUMNS))
+    columns = list(runs(queries.lengths, _TILE_COLUMNS))
     best_of_queries = np.full((len(unit), neighbours), -np.inf, np.float32)
     found: list[Floats] = [np.zeros(0, np.float32)]
     with one_torch_thread(), ThreadPoolExecutor(max(1, workers), initializer=take_torch_threads) as pool:
-        for first, last in _runs(np.concatenate([[0], np.cumsum(lengths)]), block_frames):
+        for first, last in runs(lengths, block_frames):
             block = utterances.read(first, last)
             best = np.full((len(block.values), neighbours), -np.inf, np.float32)
             together = None if apart is None else apart[:, first:last]
@@ -80,7 +80,7 @@ def _scan(
     begin, stop = int(offsets[span[0]]), int(offsets[span[1]])
     mine = best_of_queries[begin:stop]
     best = np.full((len(block.values), mine.shape[1]), -np.inf, np.float32)
-    for first, last in _runs(block.offsets, _TILE_ROWS):
+    for first, last in runs(block.lengths, _TILE_ROWS):
         rows = slice(int(block.offsets[first]), int(block.offsets[last]))
         cosines = (_unit(block.values[rows]) @ unit[begin:stop].T).numpy()
         if apart is not None:
@@ -125,12 +125,3 @@ def _mean(best: Floats) -> Floats:
 def _unit(values: Floats) -> torch.Tensor:
     norms = np.sqrt(np.einsum("fd,fd->f", values, values, dtype=np.float64))
     return torch.from_numpy((values / np.maximum(norms, _TINY_NORM)[:, None]).astype(np.float32))
-
-
-def _runs(offsets: npt.NDArray[np.int64], frames: int) -> Iterator[tuple[int, int]]:
-    """Runs of whole items of at most so many frames each, or of a single item: (first, last), last excluded."""
-    first = 0
-    while first < len(offsets) - 1:
-        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + frames, "right")) - 1)
-        yield first, last
-        first = last

@@ -7,7 +7,6 @@ load but these three, by their hashes.
 
 from __future__ import annotations
 
-import html
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from kwsbench import leaderboard, ranking, results
+from kwsbench import html, leaderboard, ranking, results
 from kwsbench.errors import KwsbenchError
-from kwsbench.html import fill, inert, source
 from kwsbench.ranking import HEADLINE, Row
 from kwsbench.results import ConditionResult, Estimate, Result
 from kwsbench.store import atomic_write
@@ -34,15 +32,13 @@ def make(board: Path) -> str:
     """The page of a board: equal for equal records. Raises KwsbenchError when there are none."""
     chosen = leaderboard.by_dataset(leaderboard.read_rows(board, "encoders"))
     figures = payload(board, chosen)
-    style, script = _part("page.css"), _part("page.js")
-    return fill(
+    return html.page(
         _part("page.html"),
-        policy=f"default-src 'none'; img-src data:; style-src {source(style)}; script-src {source(script)}",
-        title=html.escape(figures["title"]),
-        style=style,
-        script=script,
-        plain=html.escape(_plain(chosen)),
-        data=inert(json.dumps(figures, ensure_ascii=False, separators=(",", ":"))),
+        title=figures["title"],
+        plain=_plain(chosen),
+        style=_part("page.css"),
+        script=_part("page.js"),
+        data=json.dumps(figures, ensure_ascii=False, separators=(",", ":")),
     )
 
 

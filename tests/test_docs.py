@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kwsbench import leaderboard, ranking, report
+from kwsbench import leaderboard, ranking, report, verdicts
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = (".", "docs", "datasets/*", "plugins/nano", "leaderboards/prompts", "benchmarks")
@@ -84,9 +84,9 @@ def test_the_answer_in_the_readme_is_what_the_ablation_says():
         }
         language = found.dataset[-2:]
         assert len(mine) == 16
-        assert [name for name, effect in mine.items() if report.verdict(effect) == "raises"] == [raised[language][0]]
+        assert [name for name, effect in mine.items() if verdicts.verdict(effect) == "raises"] == [raised[language][0]]
         assert mine[raised[language][0]].change == pytest.approx(raised[language][1], abs=5e-4)
-        assert report.verdict(mine["whiten"]) == ("undecided" if language == "fr" else "lowers")
+        assert verdicts.verdict(mine["whiten"]) == ("undecided" if language == "fr" else "lowers")
         rho = {c.group: c for c in found.correlations if c.diagnostic == "mean_cosine"}
         assert -0.915 < rho["mfcc"].rho < -0.585
         assert rho["mfcc"].high < 0

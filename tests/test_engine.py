@@ -1,3 +1,5 @@
+"""Scores of the engine against naive loops, whatever the budget, the workers and the tiles."""
+
 import subprocess
 import sys
 import threading
@@ -6,72 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from kwsbench import dtw, neighbours, plugins, tiles
+from kwsbench import dtw, tiles
 from kwsbench.engine import score_grid, score_pairs
-from kwsbench.errors import KwsbenchError, PluginError
-from kwsbench.spec import parse
-from kwsbench.types import Alignment, Frames, GramDistance, Match, PairMatcher, Scores
+from kwsbench.types import Alignment, Frames, GramDistance, PairMatcher
 from tests import reference
-
-REGISTRY = plugins.load()
-DISTANCES = sorted(reference.DISTANCES)
-MATCHERS = ["sdtw", "sdtw:steps=asymmetric", "sdtw:steps=skip,normalize=path", "dtw", "dtw:normalize=none"]
-
-
-def distance(text):
-    return REGISTRY.create("distances", parse(text))
-
-
-def matcher(text):
-    return REGISTRY.create("matchers", parse(text))
-
-
-def frames(lengths, dims=6, seed=0):
-    rng = np.random.default_rng(seed)
-    return Frames.join([rng.standard_normal((length, dims)).astype(np.float32) for length in lengths])
-
-
-class Plain:
-    """The same distance without its fast path."""
-
-    def __init__(self, name):
-        self.cost = distance(name).cost
-
-
-class Cityblock:
-    def cost(self, x, y):
-        return np.abs(x[:, None, :] - y[None, :, :]).sum(axis=2)
-
-
-class Diagonal:
-    """A stranger's matcher: the query without any warping."""
-
-    def match(self, cost):
-        n, m = cost.shape
-        if n > m:
-            return Match(np.inf, -1, -1)
-        sums = [np.trace(cost[:, start:]) / n for start in range(m - n + 1)]
-        start = int(np.argmin(sums))
-        return Match(sums[start], start, start + n - 1)
-
-
-class Hubs:
-    """A distance that makes up for hubs, by its two nearest neighbours."""
-
-    neighbours = 2
-
-    def cost(self, x, y, x_nearness, y_nearness):
-        return distance("cosine").cost(x, y) + (x_nearness[:, None] + y_nearness[None, :] + 2) / 2
-
-    def finish(self, tile, utterance_nearness, query_nearness):
-        tile.clamp_(max=0).sub_(utterance_nearness / 2).sub_(query_nearness / 2).sub_(1)
-
-
-SCALED = Alignment(rows="minmax")
-
-# Two groups of lanes, the second of few; queries longer than utterances; items without frames and of one.
-QUERIES = frames([5, 0, 1, 12, 3, *[4] * 32, 7], seed=1)
-UTTERANCES = frames([20, 1, 0, 9, 33, 4, 0], seed=2)
+from tests.grids import (
+    DISTANCES,
+    MATCHERS,
+    QUERIES,
+    SCALED,
+    UTTERANCES,
+    Cityblock,
+    Diagonal,
+    Hubs,
+    Plain,
+    distance,
+    frames,
+    matcher,
+)
 
 
 @pytest.mark.parametrize("matcher_name", MATCHERS)
@@ -111,59 +65,6 @@ def test_rows_are_scaled_over_each_utterance(tile_cells, kept_cells, monkeypatch
             assert -found.scores[query, utterance] == pytest.approx(want[0], abs=2e-5)
             if query < 4:
                 assert (found.starts[query, utterance], found.ends[query, utterance]) == want[1:3]
-
-
-def naive_nearness(frames, others, k, together):
-    """Mean cosine of each frame with its k nearest: pure loops."""
-    found = []
-    for item in range(len(frames)):
-        for frame in frames[item].astype(np.float64):
-            cosines = [
-                frame @ other / np.linalg.norm(frame) / np.linalg.norm(other)
-                for at in range(len(others))
-                if not together(item, at)
-                for other in others[at].astype(np.float64)
-            ]
-            nearest = sorted(cosines)[::-1][:k]
-            found.append(sum(nearest) / len(nearest) if nearest else 0.0)
-    return np.array(found)
-
-
-@pytest.mark.parametrize("k", [1, 3, 10**3])
-@pytest.mark.parametrize("block_frames", [1, 25, 10**6])
-def test_nearness_is_that_of_naive_loops(k, block_frames, monkeypatch):
-    monkeypatch.setattr(neighbours, "_TILE_ROWS", 7)
-    monkeypatch.setattr(neighbours, "_TILE_COLUMNS", 11)
-    apart = np.zeros((len(QUERIES), len(UTTERANCES)), bool)
-    apart[0, 0] = apart[3, 0] = apart[3, 4] = apart[5:20, 3] = True
-    apart[2] = True  # one frame that has no neighbours at all
-    found = neighbours.nearness(QUERIES, UTTERANCES, k, apart, workers=2, block_frames=block_frames)
-    of_queries = naive_nearness(QUERIES, UTTERANCES, k, lambda q, u: apart[q, u])
-    of_utterances = naive_nearness(UTTERANCES, QUERIES, k, lambda u, q: apart[q, u])
-    assert found.queries == pytest.approx(of_queries, abs=1e-6)
-    assert found.utterances == pytest.approx(of_utterances, abs=1e-6)
-
-
-@pytest.mark.parametrize("how", [Alignment(), Diagonal()], ids=["fast", "slow"])
-def test_a_distance_is_told_its_neighbours(how):
-    found = score_pairs(QUERIES, UTTERANCES, Hubs(), how)
-    never = lambda one, other: False  # noqa: E731
-    of_queries = naive_nearness(QUERIES, UTTERANCES, 2, never)
-    of_utterances = naive_nearness(UTTERANCES, QUERIES, 2, never)
-    recipe = how if isinstance(how, Alignment) else None
-    for query, utterance in [(0, 0), (3, 4), (len(QUERIES) - 1, 3)]:
-        cost = reference.cost_matrix("cosine", QUERIES[query], UTTERANCES[utterance])
-        mine = of_queries[QUERIES.offsets[query] : QUERIES.offsets[query + 1]]
-        its = of_utterances[UTTERANCES.offsets[utterance] : UTTERANCES.offsets[utterance + 1]]
-        cost = cost + (mine[:, None] + its[None, :] + 2) / 2
-        want = reference.align(cost, recipe.steps) if recipe else how.match(cost)
-        assert -found.scores[query, utterance] == pytest.approx(want[0], abs=1e-5)
-        assert (found.starts[query, utterance], found.ends[query, utterance]) == tuple(want[1:3])
-
-
-def test_pooling_has_no_neighbours():
-    with pytest.raises(KwsbenchError, match="MeanPool aligns no frames, so Hubs has no neighbours to look at"):
-        score_pairs(QUERIES, UTTERANCES, Hubs(), matcher("meanpool"))
 
 
 def test_types_and_shapes():
@@ -252,9 +153,6 @@ def test_finish_is_the_cost(name):
         assert np.exp(tile.numpy()) == pytest.approx(np.exp(-cost), abs=4e-7)
     else:
         assert -tile.numpy() == pytest.approx(cost, abs=4e-4 if name == "angular" else 3e-6)
-
-
-# ── neither the budget nor the workers nor the tiles matter ──
 
 
 def all_cells():
@@ -355,9 +253,6 @@ def test_progress_rises_to_the_number_of_utterances():
     assert calls[-1] == ("score", len(UTTERANCES), len(UTTERANCES))
 
 
-# ── plugins ──
-
-
 def test_a_strangers_matcher_works_with_any_distance():
     for name in (distance("cosine"), Cityblock()):
         scores, starts, ends = score_pairs(QUERIES, UTTERANCES, name, Diagonal())
@@ -392,68 +287,6 @@ def test_plugin_modules_do_not_bring_torch():
     code = f"import sys, {modules}; print(sorted({{'torch', 'numba'}} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
-
-
-# ── mistakes ──
-
-
-def bad_frames(value):
-    values = np.ones((6, 3), np.float32)
-    values[4, 1] = value
-    return Frames(values, np.array([0, 2, 2, 3, 6]))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
-def test_frames_that_are_not_finite_are_named(value):
-    good = frames([3], dims=3)
-    tail = " frame 1 is not finite (or its norm is past 1e+18); check its encoder and transforms"
-    with pytest.raises(KwsbenchError) as error:
-        score_pairs(bad_frames(value), good)
-    assert str(error.value) == "query 3:" + tail
-    with pytest.raises(KwsbenchError) as error:
-        score_grid(good, bad_frames(value), [(distance("cosine"), Alignment())], workers=1, memory_bytes=1)
-    assert str(error.value) == "utterance 3:" + tail
-
-
-def test_dimensions_must_agree():
-    with pytest.raises(KwsbenchError) as error:
-        score_pairs(frames([3], dims=39), frames([3], dims=13))
-    assert str(error.value) == (
-        "queries have 39 dimensions, utterances 13; use the same encoder, layer and transforms for both"
-    )
-
-
-def returns(value):
-    return type("Broken", (), {"cost": lambda *_: value, "match": lambda *_: value})()
-
-
-@pytest.mark.parametrize(
-    ("how_far", "how", "message"),
-    [
-        ("cosin", "sdtw", "unknown distance 'cosin'. Did you mean 'cosine'?"),
-        ("cosine", "sdwt", "unknown matcher 'sdwt'. Did you mean 'sdtw'?"),
-        ("cosine", "sdtw:steps=both", "sdtw:steps=both: expected one of symmetric1, asymmetric, skip"),
-        (object(), "sdtw", "object is no distance: it has no cost(x, y)"),
-        ("cosine", object(), "object is no matcher: it has neither match(cost) nor score(queries, …)"),
-        ("cosine", Alignment(((3, 1),)), "an alignment has step (3, 1); use some of (1, 0), "),
-        (returns(np.zeros((2, 2))), "sdtw", "Broken: costs of shape (2, 2), expected (3, 4)"),
-        (returns(np.full((3, 4), np.nan)), "sdtw", "Broken: costs that are not finite; clamp them"),
-        ("cosine", returns((np.nan, 0, 0)), "Broken: a cost that is NaN; return inf where nothing matches"),
-    ],
-)
-def test_wrong_distances_and_matchers(how_far, how, message):
-    with pytest.raises(KwsbenchError) as error:
-        score_pairs(frames([3]), frames([4]), how_far, how)
-    assert str(error.value).startswith(message)
-
-
-def test_a_pair_matcher_of_the_wrong_shape():
-    class Flat:
-        def score(self, queries, *_, **__):
-            return Scores(*[np.zeros(len(queries))] * 3)
-
-    with pytest.raises(PluginError, match=r"Flat: scores of shape \(1,\), expected \(1, 1\)"):
-        score_pairs(frames([3]), frames([4]), "cosine", Flat())
 
 
 def test_the_threads_of_torch_are_given_back():

@@ -9,7 +9,7 @@ from kwsbench.engine import score_grid
 from kwsbench.errors import KwsbenchError
 from kwsbench.types import Alignment, Frames, Match
 from tests.archives import write_manifest, write_tone
-from tests.test_cuda import (
+from tests.simulated_gpu import (
     ASYMMETRIC,
     QUERIES,
     UTTERANCES,

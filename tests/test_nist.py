@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kwsbench import nist
 from kwsbench.errors import KwsbenchError
-from kwsbench.nist import Lexeme, Span, Transcript, align, find_occurrences, read_trials
+from kwsbench.nist import align, find_occurrences, read_trials
+from kwsbench.nist_files import Lexeme, Span, Transcript, read_excerpts, read_transcript
 from tests import reference_trialscore as reference
 
 TERMS = """<?xml version="1.0" encoding="UTF-8"?>
@@ -152,7 +152,7 @@ def test_seconds_of_speech(tmp_path, excerpts, seconds):
         )
         + "</ecf>"
     )
-    assert nist.read_excerpts(path).seconds == seconds
+    assert read_excerpts(path).seconds == seconds
 
 
 times = st.integers(0, 24).map(lambda quarter: quarter / 4)  # exact in binary, and often just at the tolerance
@@ -211,7 +211,7 @@ def test_words_of_two_speakers_are_no_term(files):
     rttm = (
         "LEXEME f 1 0.0 0.3 ma lex ana <NA>\nLEXEME f 1 0.4 0.3 ŋko lex bob <NA>\nLEXEME f 1 0.4 0.3 təla lex bob x\n"
     )
-    transcript = nist.read_transcript(files(rttm=rttm)[2])
+    transcript = read_transcript(files(rttm=rttm)[2])
     assert find_occurrences("ma ŋko", transcript) == []
     assert find_occurrences("ŋko təla", transcript) == [Span(("f", "1"), 0.4, 0.7)]
 

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 
-from kwsbench import ablation, figures, report, results
+from kwsbench import ablation, figures, report, results, verdicts
 from kwsbench.errors import KwsbenchError
 from kwsbench.paired import Effect
 from kwsbench.stats import Interval
@@ -55,11 +55,11 @@ def effect(low, high, p=0.01, two_way=None):
     ],
 )
 def test_words_say_no_more_than_the_interval(given, word):
-    assert report.verdict(given) == word
+    assert verdicts.verdict(given) == word
 
 
 def test_the_answer_tells_what_was_planted_and_what_the_control_did(found):
-    text = report.answer(found[0])
+    text = verdicts.answer(found[0])
     assert text.startswith("**xx, d** (2 speakers, 30 keywords), choosing correction and layer by MAP of the other")
     assert "deep raises MAP by +.1" in text
     assert "of 3 corrections 1 raise it and 1 lower it" in text
@@ -70,7 +70,7 @@ def test_the_answer_tells_what_was_planted_and_what_the_control_did(found):
 
 
 def test_findings_name_each_correction_once_and_claim_only_what_was_planted(found):
-    deep, flat = report.findings(found[0])
+    deep, flat = verdicts.findings(found[0])
     assert deep.startswith("**deep** (uncorrected MAP .")
     assert flat.startswith("**flat**, a control (uncorrected MAP .")
     parts = dict(part.split("*: ", 1) for part in deep.partition("): ")[2].lstrip("*").split("; *"))
@@ -82,10 +82,10 @@ def test_findings_name_each_correction_once_and_claim_only_what_was_planted(foun
 
 
 def test_caveats_count_speakers_and_what_was_left_out(found):
-    assert "Queries of fewer than 6 speakers give no interval over speakers" in report.caveats(found[0])
+    assert "Queries of fewer than 6 speakers give no interval over speakers" in verdicts.caveats(found[0])
     unknown = only([record(speakers=False), record("center", noisy(0, 1), speakers=False),
                     record("center", layer="9"), record(error="no weights", layer="8")])  # fmt: skip
-    text = report.caveats(unknown)
+    text = verdicts.caveats(unknown)
     assert "all of this is said of these voices" in text
     assert "1 corrected cells have no uncorrected cell beside them" in text
     assert "Failed and left out: 1 cells, first d deep@8 none cosine sdtw: no weights." in text
@@ -110,10 +110,10 @@ def test_the_answer_fits_the_terminal(found, width, left_out):
 
 
 def test_figures_that_round_to_nothing_have_no_sign():
-    assert [report.plus(value) for value in (0.0651, -0.01, 0.0, -0.0001, math.nan)] == ["+.065", "-.010", ".000",
+    assert [verdicts.plus(value) for value in (0.0651, -0.01, 0.0, -0.0001, math.nan)] == ["+.065", "-.010", ".000",
                                                                                         ".000", ""]  # fmt: skip
-    assert [report.p_value(p) for p in (0.0004, 0.0123, 1.0, math.nan)] == ["<.001", ".012", "1.000", ""]
-    assert report.signed(effect(math.nan, math.nan)._replace(change=0.25)) == "+.250"
+    assert [verdicts.p_value(p) for p in (0.0004, 0.0123, 1.0, math.nan)] == ["<.001", ".012", "1.000", ""]
+    assert verdicts.signed(effect(math.nan, math.nan)._replace(change=0.25)) == "+.250"
 
 
 def test_csv_has_every_cell_and_every_table(found):
@@ -153,8 +153,8 @@ def test_one_layer_without_isotropy_and_with_one_keyword_can_be_drawn():
 
 def test_a_cell_that_stays_the_same_claims_nothing():
     found = ablation.ablations([record(), record("center")])
-    assert "*no difference*: `center` at most .000" in report.findings(found[0])[0]
-    assert "no difference larger than .000" in report.answer(found[0])
+    assert "*no difference*: `center` at most .000" in verdicts.findings(found[0])[0]
+    assert "no difference larger than .000" in verdicts.answer(found[0])
 
 
 def test_write_then_check_then_a_change(board):

@@ -16,6 +16,7 @@ from kwsbench.archive import elan_writing, praat
 from kwsbench.archive.annotations import Annotation
 from kwsbench.archive.folder import Archive, Recording
 from kwsbench.errors import KwsbenchError
+from kwsbench.search.judgements import inert
 from kwsbench.search.nouns import Found, Hit, Token
 from kwsbench.store import atomic_write
 
@@ -74,11 +75,13 @@ def _plain(frame: pd.DataFrame) -> str:
 
 
 def as_csv(found: Found) -> str:
-    """The hits as CSV, times in seconds of the recording."""
+    """The hits as CSV, times in seconds of the recording; texts are inert (``judgements.inert``)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((*COLUMNS, "query"))
-    writer.writerows([*_values(hit), found.query] for hit in found.hits)
+    for hit in found.hits:
+        cells = (*_values(hit), found.query)
+        writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in cells])
     return text.getvalue()
 
 

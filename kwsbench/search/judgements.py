@@ -74,9 +74,14 @@ def write(judgements: Iterable[Judgement], path: Path) -> None:
     table.writerow(COLUMNS)
     for one in judgements:
         span = [one.start_s, one.end_s, one.judgement]
-        table.writerow([_inert(one.recording), *span, "", "", "", _inert(one.query), _inert(one.note)])
+        table.writerow([inert(one.recording), *span, "", "", "", inert(one.query), inert(one.note)])
     with atomic_write(path) as file:
         file.write(text.getvalue().encode("utf-8-sig"))  # the mark by which Excel knows UTF-8
+
+
+def inert(text: str) -> str:
+    """The text as a cell of a table, which no spreadsheet takes for a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -113,10 +118,6 @@ def _seconds(place: str, column: str, written: str) -> float:
     if not math.isfinite(value) or value < 0:
         raise KwsbenchError(f"{place}: {column} {written!r}; expected seconds, such as 12.34")
     return value
-
-
-def _inert(text: str) -> str:
-    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _text(cell: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -21,8 +20,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from kwsbench import html
 from kwsbench.errors import KwsbenchError
-from kwsbench.html import fill, inert, source
 from kwsbench.search import clips, pictures
 from kwsbench.search.clips import Clip
 from kwsbench.search.judgements import COLUMNS
@@ -47,19 +46,17 @@ def make(found: Found, evidence: Explain, *, audio: Sound, folder: Path | None =
     from (unless given, the archive's own). Raises KwsbenchError when a recording cannot be read.
     """
     facts = payload(found, evidence, audio=audio, folder=folder or found.archive)
-    style, script = _part("hits.css"), "\n".join(map(_part, SCRIPTS))
     data = json.dumps(facts, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     # A file name that is no Unicode comes as lone surrogates, which JSON can spell and UTF-8 cannot.
     data = data.encode("utf-8", "backslashreplace").decode()
-    return fill(
+    return html.page(
         _part("hits.html"),
-        policy=f"default-src 'none'; img-src data:; {_MEDIA[audio]}style-src {source(style)}; "
-        f"script-src {source(script)}",
-        title=html.escape(found.query).encode("utf-8", "replace").decode(),
-        style=style,
-        script=script,
-        plain=html.escape(_plain(found)).encode("utf-8", "replace").decode(),
-        data=inert(data),
+        title=found.query.encode("utf-8", "replace").decode(),
+        plain=_plain(found).encode("utf-8", "replace").decode(),
+        style=_part("hits.css"),
+        script="\n".join(map(_part, SCRIPTS)),
+        data=data,
+        sources=_MEDIA[audio],
     )
 
 
