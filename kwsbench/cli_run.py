@@ -20,6 +20,7 @@ from kwsbench.stages import Stages
 
 if TYPE_CHECKING:
     from kwsbench.distributed import Cluster
+    from kwsbench.remote import Remote
 
 
 @click.command()
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
               help="Of products; float32 is to publish. CPUs have bfloat16, int8 too, GPUs tf32, float16.")  # fmt: skip
 @click.option("--scheduler", default="", help="Encode and score on a dask cluster: tcp://HOST:8786 (docs/cluster.md).")
+@click.option("--frames", default="", help="Shared storage for frames: s3://bucket/folder, … (docs/cluster.md).")
 @click.option("--quick", is_flag=True, help="Of each data set a sample of some two minutes, for a first number.")
 @click.option("--profile", is_flag=True, help="Say at the end which stage took how long.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and which are recorded; score nothing.")
@@ -52,6 +54,7 @@ def run(  # noqa: PLR0912, PLR0913, PLR0917 - a parameter for each option, a bra
     precision: str,
     files: Sequence[Path],
     scheduler: str,
+    frames: str,
     *,
     quick: bool,
     profile: bool,
@@ -81,7 +84,8 @@ def run(  # noqa: PLR0912, PLR0913, PLR0917 - a parameter for each option, a bra
     stages = Stages()
     recorded = recorded_cells(board)
     # Before the data is opened: an address that nobody answers at is found out at once.
-    elsewhere = _cluster(scheduler, files) if scheduler and not dry_run else nullcontext()
+    remote = _remote(frames) if frames and not dry_run else None
+    elsewhere = _cluster(scheduler, files, remote) if scheduler and not dry_run else nullcontext()
     with elsewhere as cluster, progress_bars() as progress:
         with stages("opening data and encoders"):
             surveyed = survey(
@@ -93,7 +97,7 @@ def run(  # noqa: PLR0912, PLR0913, PLR0917 - a parameter for each option, a bra
             from kwsbench.runner import Options, Run
 
             say(summary)
-            options = Options(board, cache_dir(), workers or os.cpu_count() or 1, memory, device, precision)
+            options = Options(board, cache_dir(), workers or os.cpu_count() or 1, memory, device, precision, remote)
             work = Run(registry, options, progress, stages=stages, cluster=cluster)
             work.execute(surveyed)
     if dry_run:
@@ -117,11 +121,18 @@ def run(  # noqa: PLR0912, PLR0913, PLR0917 - a parameter for each option, a bra
     sys.exit(1 if failures or surveyed.problems else 0)
 
 
-def _cluster(address: str, files: Sequence[Path]) -> AbstractContextManager[Cluster]:
+def _remote(url: str) -> Remote:
+    from kwsbench.paths import cache_dir
+    from kwsbench.remote import Remote
+
+    return Remote.open(url, cache_dir())
+
+
+def _cluster(address: str, files: Sequence[Path], remote: Remote | None) -> AbstractContextManager[Cluster]:
     from kwsbench.distributed import connect
     from kwsbench.paths import cache_dir
 
-    return connect(address, files, cache_dir())
+    return connect(address, files, cache_dir(), remote)
 
 
 def recorded_cells(board: Path) -> dict[str, bool]:

@@ -2,9 +2,10 @@
 
 The plan, the metrics and the records stay with the client. A task that scores is one block of
 ``engine.score_grid`` under the same memory budget, so it does what a local run does, to the bit (on the
-same kind of processor). All machines share the cache folder: workers read frames from it, memory-mapped,
-and write what they encode into it; what they need to know of a chain of transforms is a file in it too,
-so that no worker's death loses more than the tasks it had.
+same kind of processor). All machines share the cache folder, or storage that each has a cache for
+(``kwsbench.remote``): workers read frames from it, memory-mapped, and write what they encode into it; what
+they need to know of a chain of transforms is a file in it too, so that no worker's death loses more than
+the tasks it had.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ import numpy as np
 from kwsbench import tasks
 from kwsbench.console import say
 from kwsbench.errors import KwsbenchError, one_line
+from kwsbench.remote import Remote
 from kwsbench.spec import Spec
-from kwsbench.store import FrameStore, atomic_write, fingerprint
-from kwsbench.tasks import PluginFiles, Shard, Work
+from kwsbench.store import FrameStore, fingerprint
+from kwsbench.tasks import Place, PluginFiles, Shard, Work
 from kwsbench.types import Clip, Frames, FrameSource, NeighbourDistance, Progress, Scores, no_progress
 
 if TYPE_CHECKING:
@@ -44,11 +46,11 @@ GONE = "the scheduler is gone; start it and run again, what is recorded stays"
 
 
 @contextmanager
-def connect(address: str, files: Sequence[Path], cache: Path) -> Iterator[Cluster]:
+def connect(address: str, files: Sequence[Path], cache: Path, remote: Remote | None = None) -> Iterator[Cluster]:
     """The workers of the scheduler at an address (``tcp://host:8786``), told of the plugin files.
 
     Raises KwsbenchError when no scheduler answers, when a worker has other versions than this machine, or
-    when it does not see the cache folder or the plugin files.
+    when it does not see the plugin files or, of the cache folder and the shared storage, what is to be used.
     """
     try:
         import dask
@@ -72,16 +74,19 @@ def connect(address: str, files: Sequence[Path], cache: Path) -> Iterator[Cluste
         ours = tasks.versions()
         for worker, theirs in client.run(_versions_there()).items():
             tasks.check_versions(worker, ours, theirs)
-        name, setup = Path(folder).name, tasks.Setup(ours, Path(folder), needed)
+        name, mark = Path(folder).name, Place(Path(folder), "mark", remote)
+        mark.put(b"seen")
+        setup = tasks.Setup(ours, mark, needed)
         client.run(tasks.prepare, setup)
         client.register_plugin(_for_newcomers(setup), name=name)
         if not client.scheduler_info(n_workers=1)["workers"]:
             say(f"{address} has no workers yet; the run begins when they come")
         try:
-            yield Cluster(client, Path(folder), needed)
+            yield Cluster(client, Path(folder), needed, remote)
         finally:
             if client.status == "running":
                 client.unregister_worker_plugin(name)
+            mark.remove()
 
 
 @dataclass
@@ -90,8 +95,9 @@ class Cluster:
 
     client: Any
     folder: Path
-    """where workers find what is the same for many tasks"""
+    """where workers find what is the same for many tasks, or in shared storage of its name"""
     files: PluginFiles
+    remote: Remote | None = None
     told: set[str] = field(default_factory=set)
 
     def score_grid(
@@ -185,7 +191,7 @@ class Cluster:
             used = found
             if shard.store.missing(0, layers):
                 raise KwsbenchError(
-                    f"a worker encoded a shard into {store.folder}, which is not there on this machine; "
+                    f"a worker encoded a shard into {store.files.where('')}, and it is not there for this machine; "
                     "put the cache (KWSBENCH_CACHE) into a folder that all machines share"
                 )
         return used
@@ -198,8 +204,8 @@ class Cluster:
         # The same blocks as on one machine, or not the same bits.
         blocks = list(tiles.runs(lengths, engine.frames_within(work.memory_bytes, work.queries)))
         whole = [engine.no_scores(len(work.queries), len(lengths)) for _ in work.cells]
-        with self.shared(work) as path:
-            arguments = [(path, first, last) for first, last in blocks]
+        with self.shared(work) as place:
+            arguments = [(place, first, last) for first, last in blocks]
             sizes = [last - first for first, last in blocks]
             found = self._outcomes(
                 tasks.score_block, arguments, sizes, lambda done: progress("score", done, len(lengths))
@@ -211,7 +217,7 @@ class Cluster:
         return whole
 
     @contextmanager
-    def shared(self, work: Work) -> Iterator[Path]:
+    def shared(self, work: Work) -> Iterator[Place]:
         """The file from which workers take what is the same for all blocks."""
         import cloudpickle
 
@@ -222,13 +228,12 @@ class Cluster:
                 f"a plugin of this run cannot be sent to workers ({one_line(error)}); run without --scheduler"
             ) from error
         # Named by its content: what a worker has read already it need not read again.
-        path = self.folder / sha256(packed).hexdigest()
-        with atomic_write(path) as file:
-            file.write(packed)
+        place = Place(self.folder, sha256(packed).hexdigest(), self.remote)
+        place.put(packed)
         try:
-            yield path
+            yield place
         finally:
-            path.unlink(missing_ok=True)
+            place.remove()
 
     def _outcomes(
         self,

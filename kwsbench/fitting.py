@@ -236,17 +236,25 @@ class _Link:
 
     def _before(self, items: Sequence[int], *, step: int) -> Array:
         """Every step-th frame of a group of clips as the links before this one return them."""
-        parts, skip = [], 0
+        # Copied item by item: views would keep the files of all items mapped, or all corrected frames in memory.
+        total = int(self.owner.frames.lengths[list(items)].sum())
+        kept: Array | None = None
+        at = skip = 0
         for index in items:
             values = self.owner.frames.item(index)
             for link in self.owner.links[: self.position]:
                 if len(values):
                     values = link(values, index)
             if len(values):
-                # A view of stored frames costs nothing; one of corrected frames would keep all of them in memory.
-                parts.append(values[skip::step].copy() if self.position else values[skip::step])
+                thinned = values[skip::step]
+                if kept is None:
+                    kept = np.empty((-(-total // step), values.shape[1]), np.float32)
+                kept[at : at + len(thinned)] = thinned
+                at += len(thinned)
                 skip = (skip - len(values)) % step
-        return np.ascontiguousarray(np.concatenate(parts), np.float32)
+        if kept is None:
+            raise KwsbenchError(f"{self.spec}: every clip that it is fitted on is too short for the encoder")
+        return kept
 
     def _checked(self, apply: Apply, values: Array) -> Array:
         corrected = np.asarray(apply(np.array(values, np.float32)), np.float32)

@@ -30,6 +30,7 @@ from kwsbench.errors import KwsbenchError, PluginError, one_line
 from kwsbench.plan import Chain
 from kwsbench.plugins import Registry
 from kwsbench.provenance import peak_memory_mb, provenance
+from kwsbench.remote import Remote
 from kwsbench.results import Combination, ConditionResult, Costs, Data, Isotropy, Result
 from kwsbench.spec import Spec
 from kwsbench.stages import Stages
@@ -54,6 +55,8 @@ class Options:
     """where encoders run that can: a name of torch's, ``auto`` for a GPU if there is one; ``cuda`` scores, too"""
     precision: str = "float32"
     """of the products; the one option that may change a score, and is in the fingerprint of each cell"""
+    frames: Remote | None = None
+    """the shared storage that frames lie in, where that is not the cache"""
 
 
 class Measured(NamedTuple):
@@ -134,8 +137,10 @@ class Run:
         for split in splits:
             at = [i for i, clip in enumerate(job.data.dataset.clips) if clip.split == split]
             identity = {"encoder": job.described, "audio": [job.data.audio_keys[i] for i in at]}
-            store = FrameStore.open(self.options.cache, identity, len(at))
+            store = FrameStore.open(self.options.cache, identity, len(at), self.options.frames)
             clips, name = [job.data.dataset.clips[i] for i in at], f"{job.encoder} on {job.data.dataset.name}"
+            if self.options.frames:
+                store.share(FrameStore(store.folder, len(at)), layers, progress=self.progress)
             lacking = any(store.missing(shard, layers) for shard in range(len(store.shards)))
             if lacking and self.cluster:
                 self.device = self.cluster.encode(

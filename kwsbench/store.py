@@ -8,6 +8,8 @@
 The key pins the audio and the encoder (name, version, parameters, weights, numerics). A file is
 either whole or not there: it is written under another name and renamed. So a run that is killed
 encodes again at most one shard.
+
+A store may lie in shared storage (``kwsbench.remote``): what counts is what is there, what is read a copy.
 """
 
 from __future__ import annotations
@@ -15,20 +17,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kwsbench.errors import KwsbenchError
+from kwsbench.shard_writer import ShardWriter
+from kwsbench.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    from kwsbench.remote import Remote
 
 SHARD_ITEMS = 128
+
+MAPPED_SHARDS = 256
+"""How many shards of a layer are mapped at once; Linux allows a process 65,530 maps."""
+
+MAPPED_COPIES = 8
+"""The same for shared storage: a copy that was removed takes room until nobody maps it."""
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
@@ -38,20 +53,69 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears whole or not at all."""
+def atomic_write(path: Path, *, before: Callable[[Path], None] | None = None) -> Iterator[IO[bytes]]:
+    """A file that appears whole or not at all. before: what is done with the whole file before it has its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    unfinished = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with unfinished.open("wb") as file:
             yield file
         umask = os.umask(0)
         os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp makes files that only their owner reads
-        Path(name).replace(path)
+        unfinished.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner reads
+        if before:
+            before(unfinished)
+        unfinished.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
+
+
+class Files(Protocol):
+    """A folder of arrays, on a disk or in shared storage."""
+
+    def has(self, name: str) -> bool: ...
+
+    def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Takes a file, which appears whole or not at all."""
+
+    def read(self, names: Sequence[str]) -> list[npt.NDArray[Any] | None]:
+        """Small arrays; None for one that is not there."""
+
+    def map(self, name: str) -> npt.NDArray[Any]:
+        """An array, mapped and not read."""
+
+    def where(self, name: str) -> str:
+        """What errors call a file."""
+
+
+@dataclass(frozen=True)
+class FilesOnDisk:
+    """``Files`` that lie in a folder of a disk."""
+
+    folder: Path
+
+    def has(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+    def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        return atomic_write(self.folder / name)
+
+    def read(self, names: Sequence[str]) -> list[npt.NDArray[Any] | None]:
+        return [self.map(name) if self.has(name) else None for name in names]
+
+    def map(self, name: str) -> npt.NDArray[Any]:
+        try:
+            return open_array(self.folder / name)
+        except FileNotFoundError:
+            raise KwsbenchError(gone(self.where(name))) from None
+        except (ValueError, EOFError, OSError) as error:
+            raise KwsbenchError(damaged(self.where(name), error)) from None
+
+    def where(self, name: str) -> str:
+        return str(self.folder / name)
 
 
 @dataclass(frozen=True)
@@ -62,15 +126,27 @@ class FrameStore:
     items: int
     first_shard: int = 0
     """the number of the first of these shards in the folder"""
+    remote: Remote | None = None
+    """the shared storage that the store lies in; of the folder then only the name counts, on whatever machine"""
 
     @classmethod
-    def open(cls, cache: Path, identity: Mapping[str, Any], items: int) -> FrameStore:
+    def open(cls, cache: Path, identity: Mapping[str, Any], items: int, remote: Remote | None = None) -> FrameStore:
         """The store of what this identity pins; nothing need be in it yet."""
-        folder = cache / "frames" / fingerprint(identity)[:24]
-        if not (folder / "identity.json").exists():
-            with atomic_write(folder / "identity.json") as file:
+        store = cls(cache / "frames" / fingerprint(identity)[:24], items, 0, remote)
+        if not store.files.has("identity.json"):
+            with store.files.write("identity.json") as file:
                 file.write(json.dumps(identity, indent=1, ensure_ascii=False, default=str).encode())
-        return cls(folder, items)
+        return store
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without what was looked up in the storage, which may have changed then
+        return FrameStore, (self.folder, self.items, self.first_shard, self.remote)
+
+    @cached_property
+    def files(self) -> Files:
+        """Where the files of this store lie."""
+        if self.remote is None:
+            return FilesOnDisk(self.folder)
+        return self.remote.files(self.folder.name, shards=range(self.first_shard, self.first_shard + len(self.shards)))
 
     @property
     def shards(self) -> list[range]:
@@ -79,19 +155,20 @@ class FrameStore:
 
     def part(self, shard: int) -> FrameStore:
         """One shard as a store of its own, so that it can be filled elsewhere."""
-        return FrameStore(self.folder, len(self.shards[shard]), self.first_shard + shard)
+        return FrameStore(self.folder, len(self.shards[shard]), self.first_shard + shard, self.remote)
 
     def missing(self, shard: int, layers: Sequence[str]) -> list[str]:
         """The layers that this shard lacks."""
-        return [layer for layer in layers if not self._path(shard, layer).exists()]
+        return [layer for layer in layers if not self.files.has(self._layer(shard, layer))]
 
     @contextmanager
     def writer(self, shard: int, layers: Sequence[str]) -> Iterator[ShardWriter]:
         """Takes the frames of these layers of one shard, item by item, into files that appear whole or not at all."""
+        write = self.files.write
         with ExitStack() as open_files:
-            files = {layer: open_files.enter_context(atomic_write(self._path(shard, layer))) for layer in layers}
-            # Entered last, so renamed first: a layer's file is never there without the lengths.
-            lengths = open_files.enter_context(atomic_write(self._shard(shard) / "lengths.npy"))
+            files = {layer: open_files.enter_context(write(self._layer(shard, layer))) for layer in layers}
+            # Entered last, so named first: a layer's file is never there without the lengths.
+            lengths = open_files.enter_context(write(self._file(shard, "lengths")))
             writer = ShardWriter(files)
             yield writer
             writer.finish(lengths)
@@ -106,131 +183,148 @@ class FrameStore:
 
     def note_seconds(self, shard: int, seconds: float) -> None:
         """Keep what encoding this shard took; layers that are added later add their time."""
-        with atomic_write(self._shard(shard) / "seconds.npy") as file:
-            np.save(file, np.array(self._seconds(shard) + seconds))
+        name = self._file(shard, "seconds")
+        (before,) = self.files.read([name])
+        with self.files.write(name) as file:
+            np.save(file, np.array(seconds if before is None else float(before) + seconds))
 
     @property
     def seconds(self) -> float:
         """What encoding took in all, whenever it was done."""
-        return sum(self._seconds(shard) for shard in range(len(self.shards)))
-
-    def _seconds(self, shard: int) -> float:
-        path = self._shard(shard) / "seconds.npy"
-        return float(_open(path)) if path.exists() else 0.0
+        found = self.files.read([self._file(shard, "seconds") for shard in range(len(self.shards))])
+        return sum(float(seconds) for seconds in found if seconds is not None)
 
     def layer(self, name: str) -> StoredFrames:
-        """All items of one layer, mapped and not read."""
-        return StoredFrames.open([self._path(shard, name) for shard in range(len(self.shards))])
+        """All items of one layer; a file is mapped when an item of it is read."""
+        lengths = self._lengths
+        # Shards of nothing but too short items have no columns.
+        first = next((shard for shard, frames in enumerate(lengths) if frames.any()), None)
+        return StoredFrames(
+            Shards(((self, len(lengths)),), name),
+            np.concatenate([np.zeros(0, np.int64), *lengths]),
+            [len(frames) for frames in lengths],
+            0 if first is None else int(self.values(first, name).shape[1]),
+        )
 
-    def _path(self, shard: int, layer: str) -> Path:
-        return self._shard(shard) / f"layer-{layer}.npy"
+    def values(self, shard: int, layer: str) -> npt.NDArray[np.float32]:
+        """The (frames, dims) of one layer of one shard, mapped and not read."""
+        return self.files.map(self._layer(shard, layer))
 
-    def _shard(self, shard: int) -> Path:
-        return self.folder / f"{self.first_shard + shard:05d}"
+    @cached_property
+    def _lengths(self) -> list[npt.NDArray[np.int64]]:
+        """Frames of each item of each shard."""
+        names = [self._file(shard, "lengths") for shard in range(len(self.shards))]
+        found = []
+        for name, lengths in zip(names, self.files.read(names), strict=True):
+            if lengths is None:
+                raise KwsbenchError(gone(self.files.where(name)))
+            found.append(lengths)
+        return found
 
+    def share(self, own: FrameStore, layers: Sequence[str], *, progress: Progress = no_progress) -> None:
+        """Copy into this store what it lacks of these layers and another store of the same identity has on a disk."""
+        for shard, items in enumerate(self.shards):
+            found = [layer for layer in self.missing(shard, layers) if not own.missing(shard, [layer])]
+            if not found:
+                continue
+            names = [self._file(shard, "lengths"), *(self._layer(shard, layer) for layer in found)]
+            for name in (*names, self._file(shard, "seconds")):
+                if own.files.has(name):
+                    with self.files.write(name) as file, (own.folder / name).open("rb") as source:
+                        shutil.copyfileobj(source, file)
+            progress("putting frames into storage", items.stop, self.items)
 
-class ShardWriter:
-    """One file a layer, written as frames come: what is held in memory is one item's piece at most."""
+    def _layer(self, shard: int, layer: str) -> str:
+        return self._file(shard, f"layer-{layer}")
 
-    def __init__(self, files: Mapping[str, IO[bytes]]) -> None:
-        self._files = files
-        self._lengths: list[int] = []
-        self._dims: dict[str, int] = {}
-
-    def start(self) -> None:
-        """A new item; it has no frames yet."""
-        self._lengths.append(0)
-
-    def append(self, features: Mapping[str, npt.NDArray[np.float32]]) -> None:
-        """More frames of the last item, in every layer. Raises KwsbenchError when a layer's width changes."""
-        for layer, file in self._files.items():
-            values = features[layer]
-            if layer not in self._dims:
-                self._dims[layer] = values.shape[1]
-                _write_header(file, 0, values.shape[1])
-            if values.shape[1] != self._dims[layer]:
-                raise KwsbenchError(
-                    f"layer {layer} has clips of {sorted({self._dims[layer], values.shape[1]})} dimensions; an encoder "
-                    "has one width"
-                )
-            file.write(np.ascontiguousarray(values, np.float32).data)
-        self._lengths[-1] += len(values)
-
-    def finish(self, lengths: IO[bytes]) -> None:
-        """Say in the headers how many frames there are."""
-        np.save(lengths, np.array(self._lengths, np.int64))
-        for layer, file in self._files.items():
-            file.seek(0)
-            _write_header(file, sum(self._lengths), self._dims.get(layer, 0))
+    def _file(self, shard: int, what: str) -> str:
+        return f"{self.first_shard + shard:05d}/{what}.npy"
 
 
-def _write_header(file: IO[bytes], frames: int, dims: int) -> None:
-    """The header of an .npy file, which numpy pads so that it is as long for any number of frames."""
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (frames, dims)}
-    )
+@dataclass(frozen=True)
+class Shards:
+    """The (frames, dims) of each shard of a layer, mapped when it is asked for; those last asked for stay mapped."""
+
+    stores: tuple[tuple[FrameStore, int], ...]
+    """each store, and how many shards it has"""
+    layer: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shards, (self.stores, self.layer)
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self.stores)
+
+    def __getitem__(self, shard: int) -> npt.NDArray[np.float32]:
+        return self._map(shard)
+
+    @cached_property
+    def _map(self) -> Callable[[int], npt.NDArray[np.float32]]:
+        places = [(store, shard) for store, count in self.stores for shard in range(count)]
+        layer = self.layer
+
+        @lru_cache(MAPPED_COPIES if any(store.remote for store, _ in self.stores) else MAPPED_SHARDS)
+        def mapped(index: int) -> npt.NDArray[np.float32]:
+            store, shard = places[index]
+            return store.values(shard, layer)
+
+        return mapped
 
 
 @dataclass(frozen=True)
 class StoredFrames:
-    """One layer of a data set: items are read when they are asked for. Pickled, it is the names of its files."""
+    """One layer of a data set: items are read when they are asked for. Pickled, it is lengths and names of files."""
 
-    paths: Sequence[Path]
-    """the file of each shard"""
-    values: Sequence[npt.NDArray[np.float32]]
+    values: Shards
     """(frames, dims) of each shard"""
-    shard_lengths: Sequence[npt.NDArray[np.int64]]
-    """frames of each item of each shard"""
-
-    @classmethod
-    def open(cls, paths: Sequence[Path]) -> StoredFrames:
-        """The items of these shards, mapped and not read."""
-        lengths = [_open(path.with_name("lengths.npy")) for path in paths]
-        return cls(paths, [_open(path) for path in paths], lengths)
+    lengths: npt.NDArray[np.int64]
+    """frames of each item (items,)"""
+    sizes: Sequence[int]
+    """items of each shard"""
+    dims: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredFrames.open, (self.paths,)
+        return StoredFrames, (self.values, self.lengths, self.sizes, self.dims)
 
     def then(self, more: StoredFrames) -> StoredFrames:
         """These items, and more behind them."""
         return StoredFrames(
-            [*self.paths, *more.paths],
-            [*self.values, *more.values],
-            [*self.shard_lengths, *more.shard_lengths],
+            Shards((*self.values.stores, *more.values.stores), self.values.layer),
+            np.concatenate([self.lengths, more.lengths]),
+            [*self.sizes, *more.sizes],
+            max(self.dims, more.dims),
         )
 
     @cached_property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Frames of each item: int64 (items,)."""
-        return np.concatenate(self.shard_lengths)
+    def _firsts(self) -> list[int]:
+        """The first item of each shard."""
+        return [int(first) for first in np.cumsum(self.sizes) - self.sizes]
 
     @cached_property
-    def dims(self) -> int:
-        """Columns; shards of nothing but too short items have none."""
-        return max(int(values.shape[1]) for values in self.values)
-
-    @cached_property
-    def _places(self) -> list[tuple[int, int]]:
-        """The shard of each item, and its first frame there."""
-        return [
-            (shard, start)
-            for shard, lengths in enumerate(self.shard_lengths)
-            for start in (np.cumsum(lengths) - lengths).tolist()
-        ]
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """The first frame of each item, counted from that of its shard."""
+        starts = np.cumsum(self.lengths) - self.lengths
+        return starts - np.repeat(starts[self._firsts], self.sizes)
 
     def item(self, index: int) -> npt.NDArray[np.float32]:
         """The (frames, dims) of one item."""
         length = self.lengths[index]
         if not length:
             return np.zeros((0, self.dims), np.float32)
-        shard, start = self._places[index]
-        return self.values[shard][start : start + length]
+        start = self._starts[index]
+        return self.values[bisect_right(self._firsts, index) - 1][start : start + length]
 
 
-def _open(path: Path) -> npt.NDArray[Any]:
-    try:
-        return np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None)  # type: ignore[no-any-return]
-    except FileNotFoundError:
-        raise KwsbenchError(f"{path} has gone; was the cache deleted? Run again to make it anew") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise KwsbenchError(f"{path} is damaged ({error}); delete its folder and run again") from None
+def open_array(path: Path) -> npt.NDArray[Any]:
+    """An .npy file, mapped unless it is small. Raises numpy's own errors."""
+    return np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None)  # type: ignore[no-any-return]
+
+
+def gone(where: str) -> str:
+    """The error's line for a file that was there."""
+    return f"{where} has gone; was the cache deleted? Run again to make it anew"
+
+
+def damaged(where: str, error: Exception) -> str:
+    """The error's line for a file that is no array."""
+    return f"{where} is damaged ({error}); delete its folder and run again"

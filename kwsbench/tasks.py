@@ -23,8 +23,9 @@ import numpy.typing as npt
 from kwsbench import encoding, plugins
 from kwsbench.errors import KwsbenchError, one_line
 from kwsbench.plugins import Registry
+from kwsbench.remote import Remote
 from kwsbench.spec import Spec
-from kwsbench.store import FrameStore, fingerprint
+from kwsbench.store import FrameStore, atomic_write, fingerprint
 from kwsbench.types import Clip, Distance, Encoder, Frames, FrameSource, Matcher, NeighbourDistance, PairMatcher, Scores
 from kwsbench.windows import Window
 
@@ -91,6 +92,46 @@ def _placed(matcher: Matcher, first: int) -> Matcher:
     return Placed()
 
 
+class Place(NamedTuple):
+    """A file that the client leaves for all workers: in a folder that they share, or under that name in the storage."""
+
+    folder: Path
+    name: str
+    remote: Remote | None = None
+
+    def put(self, content: bytes) -> None:
+        """On the client: leave it there."""
+        with atomic_write(self.folder / self.name) as file:
+            file.write(content)
+        if self.remote:
+            self.remote.push(self.folder / self.name, self._name)
+
+    @property
+    def seen(self) -> bool:
+        """Whether it is there for this machine."""
+        return self.remote.has(self._name) if self.remote else (self.folder / self.name).exists()
+
+    def read(self) -> bytes:
+        """On a worker: what is in it, if its name is its sha256. Raises KwsbenchError when it is something else."""
+        return self.remote.load(self._name, self._whole) if self.remote else self._whole(self.folder / self.name)
+
+    def remove(self) -> None:
+        """On the client: take it away."""
+        (self.folder / self.name).unlink(missing_ok=True)
+        if self.remote:
+            self.remote.remove(self._name)
+
+    def _whole(self, path: Path) -> bytes:
+        content = path.read_bytes()
+        if sha256(content).hexdigest() != self.name:
+            raise ValueError("other content than its name says")
+        return content
+
+    @property
+    def _name(self) -> str:
+        return f"{self.folder.name}/{self.name}"
+
+
 class Shard(NamedTuple):
     """A task that encodes: the clips of one shard, and what must come of them."""
 
@@ -109,14 +150,14 @@ def prepare(setup: Setup, dask_worker: Any) -> None:
     setup.check(dask_worker.address)
 
 
-def score_block(path: Path, first: int, last: int) -> list[Scores] | Exception:
+def score_block(place: Place, first: int, last: int) -> list[Scores] | Exception:
     """On a worker: scores of the utterances first to last (exclusive), or the error."""
-    outcome: list[Scores] | Exception = outcome_of(lambda: _work(path).score(first, last))
+    outcome: list[Scores] | Exception = outcome_of(lambda: _work(place).score(first, last))
     return outcome
 
 
 def encode_shard(shard: Shard) -> str | Exception:
-    """On a worker: the device that encoded a shard into the shared cache, or the error."""
+    """On a worker: the device that encoded a shard into its store, or the error."""
     outcome: str | Exception = outcome_of(lambda: _encode(shard))
     return outcome
 
@@ -139,16 +180,15 @@ _LOCK = threading.Lock()
 
 
 @lru_cache(maxsize=1)
-def _read_work(path: Path) -> Work:
-    with path.open("rb") as file:
-        work: Work = pickle.load(file)  # noqa: S301 - the client wrote it, and workers run whatever it sends anyway
+def _read_work(place: Place) -> Work:
+    work: Work = pickle.loads(place.read())  # noqa: S301 - the client wrote it, and workers run whatever it sends anyway
     return work
 
 
-def _work(path: Path) -> Work:
+def _work(place: Place) -> Work:
     """What a chain's blocks have in common, read once by each worker."""
     with _LOCK:
-        return _read_work(path)
+        return _read_work(place)
 
 
 @lru_cache(maxsize=1)
@@ -187,16 +227,22 @@ class Setup:
     """What every worker does before its first task."""
 
     versions: Mapping[str, str]
-    folder: Path
+    mark: Place
+    """what the client left where workers will look for their work"""
     files: PluginFiles
 
     def check(self, worker: str) -> None:
         """Check this machine, and load the plugin files. Raises KwsbenchError when it is not as the client's."""
         check_versions(worker, self.versions, versions())
-        if not self.folder.is_dir():
+        try:
+            seen = self.mark.seen
+        except KwsbenchError as error:
+            raise KwsbenchError(f"worker {worker}: {error}") from None
+        if not seen:
+            where = self.mark.remote.url if self.mark.remote else self.mark.folder.parent
             raise KwsbenchError(
-                f"worker {worker} does not see {self.folder.parent}; put the cache (KWSBENCH_CACHE) into a "
-                "folder that all machines share"
+                f"worker {worker} does not see {where}; put the cache (KWSBENCH_CACHE) into a folder that all machines "
+                "share, or name storage that all reach with --frames"
             )
         _registry(self.files)
         import torch

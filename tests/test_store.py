@@ -1,7 +1,10 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,3 +104,71 @@ def test_seconds_add_up(tmp_path):
     store.note_seconds(1, 1.0)
     store.note_seconds(0, 0.5)
     assert store.seconds == 3.0
+
+
+def test_frames_know_their_lengths_before_a_file_of_frames_is_opened(tmp_path):
+    store = FrameStore.open(tmp_path, {}, 300)
+    fill(store, "5", [np.ones((2, 3), np.float32)] * 300)
+    for path in store.folder.glob("0000[12]/layer-5.npy"):
+        path.unlink()
+    frames = store.layer("5")
+    assert frames.lengths.tolist() == [2] * 300
+    assert frames.dims == 3
+    assert len(frames.item(0)) == 2
+    with pytest.raises(KwsbenchError, match=r"00001/layer-5.npy has gone; was the cache deleted\?"):
+        frames.item(128)
+
+
+def test_pickled_frames_read_no_file_of_lengths(tmp_path):
+    store = FrameStore.open(tmp_path, {}, 300)
+    fill(store, "5", [np.full((2, 3), item, np.float32) for item in range(300)])
+    sent = pickle.dumps(store.layer("5").then(store.layer("5")))
+    for path in store.folder.glob("*/lengths.npy"):
+        path.unlink()
+    came = pickle.loads(sent)  # noqa: S301
+    assert came.lengths.tolist() == [2] * 600
+    assert came.item(599).tolist() == [[299.0] * 3] * 2
+    assert len(sent) < 600 * 8 + 1000
+
+
+def maps_of(folder):
+    """Files below a folder that this process has mapped."""
+    return {
+        line.split(maxsplit=5)[5] for line in Path("/proc/self/maps").read_text().splitlines() if str(folder) in line
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/maps is Linux's")
+def test_no_more_files_are_mapped_than_are_promised(tmp_path, monkeypatch):
+    """Half as many shards again, each of more than the 4 kB up to which files are read; what is held stays readable."""
+    monkeypatch.setattr(stores, "SHARD_ITEMS", 1)
+    count = stores.MAPPED_SHARDS * 3 // 2
+    store = FrameStore.open(tmp_path, {}, count)
+    fill(store, "5", [np.full((400, 3), item, np.float32) for item in range(count)])
+    frames = store.layer("5")
+    assert len(maps_of(tmp_path)) <= 1
+    held = frames.item(0)
+    for item in range(count):
+        assert frames.item(item)[7].tolist() == [item] * 3
+        assert len(maps_of(tmp_path)) <= min(item + 1, stores.MAPPED_SHARDS) + 1
+    assert len(maps_of(tmp_path)) == stores.MAPPED_SHARDS + 1
+    assert held[399].tolist() == [0, 0, 0]
+    del held
+    assert len(maps_of(tmp_path)) == stores.MAPPED_SHARDS
+
+
+def test_threads_that_read_one_layer_get_their_own_items(tmp_path, monkeypatch):
+    """Eight threads on 30 shards of which three are kept mapped."""
+    monkeypatch.setattr(stores, "SHARD_ITEMS", 1)
+    monkeypatch.setattr(stores, "MAPPED_SHARDS", 3)
+    store = FrameStore.open(tmp_path, {}, 30)
+    fill(store, "5", [np.full((400, 3), item, np.float32) for item in range(30)])
+    frames = store.layer("5")
+
+    def read(seed):
+        return all(
+            (frames.item(item) == item).all() for item in np.random.default_rng(seed).integers(30, size=300).tolist()
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(8)))
