@@ -194,21 +194,11 @@ def measure(encoder, planted, form, folder, work):
     archive = open_archive(folder / "archive")
     work = replace(work, folder=find._folder(work.folder, archive))  # noqa: SLF001 - where searches look
     corpus = gather(archive, cut(archive, work).clips, [getattr(one, form) for one in planted], chosen, work)
-    asked = Search(
-        corpus.examples,
-        corpus.pieces,
-        corpus.places,
-        work.registry.create("distances", parse(chosen.distance)),
-        work.registry.create("matchers", parse(chosen.matcher)),
-        frame_shift_s=corpus.encoder.frame_shift_s,
-        first_centre_s=corpus.encoder.first_centre_s,
-        workers=work.workers,
-        memory_bytes=work.memory_bytes,
-    )
+    asked = Search(corpus.examples, corpus.searched(chosen, "best", work))
     names = [recording.name for recording in archive.recordings]
     found = []
     for at, one in enumerate(planted):
-        hits = asked.rank(range(at, at + 1), pool="best", top=TOP).hits
+        hits = asked.rank(range(at, at + 1), top=TOP).hits
         found.append(Found.of(one, [(names[hit.recording], hit.start_s, hit.end_s) for hit in hits]))
     return found
 

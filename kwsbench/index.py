@@ -2,7 +2,7 @@
 
     <folder>/identity.json       the encoder and the layer, for which alone the index stands
     <folder>/table.json          what each file was, what each item is, and which clips each pack holds
-    <folder>/frames/<pack>/...   a FrameStore of at most 128 clips (kwsbench.store), and its coarse frames
+    <folder>/frames/<pack>/...   a FrameStore of at most 128 clips (kwsbench.store)
 
 A clip is known by the digest of its file and its span, so what was moved, renamed or touched is not encoded
 again, and of a changed folder only what is new. A pack is whole or not there, and it is in the table only
@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kwsbench import audio, encoding
-from kwsbench.coarse import Coarse
 from kwsbench.dataset import audio_key
 from kwsbench.errors import KwsbenchError
 from kwsbench.plugins import Registry
@@ -140,43 +139,17 @@ class Index:
     @cached_property
     def frames(self) -> IndexedFrames:
         """The frames of all items."""
-        names, place = self._places(None)
-        return IndexedFrames([self._store(name).layer(self.layer).values[0] for name in names], place)
-
-    def coarse_frames(self, coarse: Coarse) -> IndexedFrames:
-        """Coarse frames of all items, kept beside the frames: made once for each pack."""
-        names, place = self._places(coarse)
-        return IndexedFrames([self._coarse(name, coarse) for name in names], place)
+        layers = [self._store(name).layer(self.layer) for name in self.table.packs]
+        known: dict[str, tuple[int, int, int]] = {}
+        for pack, (keys, layer) in enumerate(zip(self.table.packs.values(), layers, strict=True)):
+            firsts = np.cumsum(layer.lengths) - layer.lengths
+            for key, first, length in zip(keys, firsts.tolist(), layer.lengths.tolist(), strict=True):
+                known[key] = (pack, first, length)
+        places = np.array([known[item.key] for item in self.items], dtype=np.int64).reshape(-1, 3)
+        return IndexedFrames([layer.values[0] for layer in layers], _Place(*places.T))
 
     def _store(self, name: str) -> FrameStore:
         return FrameStore(self.folder / "frames" / name, len(self.table.packs[name]))
-
-    def _lengths(self, name: str) -> npt.NDArray[np.int64]:
-        return self._store(name).layer(self.layer).lengths
-
-    def _places(self, coarse: Coarse | None) -> tuple[list[str], _Place]:
-        """The packs, and where in them each item lies."""
-        names = list(self.table.packs)
-        known: dict[str, tuple[int, int, int]] = {}
-        for pack, name in enumerate(names):
-            lengths = self._lengths(name)
-            if coarse is not None:
-                lengths = coarse.lengths(lengths)
-            firsts = np.cumsum(lengths) - lengths
-            for key, first, length in zip(self.table.packs[name], firsts.tolist(), lengths.tolist(), strict=True):
-                known[key] = (pack, first, length)
-        places = np.array([known[item.key] for item in self.items], dtype=np.int64).reshape(-1, 3)
-        return names, _Place(*places.T)
-
-    def _coarse(self, name: str, coarse: Coarse) -> npt.NDArray[np.float32]:
-        path = self.folder / "frames" / name / f"coarse-{coarse.key}.npy"
-        if not path.exists():
-            lengths = self._lengths(name)
-            values = self._store(name).layer(self.layer).values[0]
-            made = coarse(Frames(values, np.concatenate([[0], np.cumsum(lengths)]))).values if len(values) else values
-            with atomic_write(path) as file:
-                np.save(file, made)
-        return np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None)  # type: ignore[no-any-return]
 
 
 def update(  # noqa: PLR0913 - options, each by its name

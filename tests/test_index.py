@@ -13,7 +13,6 @@ import soundfile
 
 from kwsbench import index as indices
 from kwsbench import plugins
-from kwsbench.coarse import Coarse
 from kwsbench.errors import KwsbenchError
 from kwsbench.index import Index, prune, update
 from kwsbench.spec import parse
@@ -179,22 +178,11 @@ def test_spans_and_clips_too_short_for_a_frame(world):
     assert index.frames.read(1, 2).values.shape == (0, 3)
 
 
-def test_packs_are_filled_in_turn_and_coarse_frames_are_kept_beside_them(world, monkeypatch):
+def test_packs_are_filled_in_turn(world, monkeypatch):
     monkeypatch.setattr(indices, "SHARD_ITEMS", 8)
     world.update()
     index = world.check()
     assert [len(keys) for keys in index.table.packs.values()] == [8, 8, 8, 6]
-    coarse = Coarse(pool=3)
-    expected = coarse(index.frames.read(0, 30))
-    for _ in range(2):
-        found = index.coarse_frames(coarse)
-        np.testing.assert_array_equal(found.lengths, expected.lengths)
-        np.testing.assert_array_equal(found.read(0, 30).values, expected.values)
-    kept = sorted(world.folder.glob("frames/*/coarse-*.npy"))
-    assert len(kept) == 4
-    times = [path.stat().st_mtime_ns for path in kept]
-    Index.open(world.folder).coarse_frames(coarse)
-    assert [path.stat().st_mtime_ns for path in kept] == times
 
 
 def test_prune_gives_room_back_and_loses_nothing(world, monkeypatch):

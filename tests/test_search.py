@@ -9,11 +9,13 @@ from itertools import pairwise
 import pytest
 import soundfile
 
+from kwsbench import plugins
 from kwsbench.archive import elan
 from kwsbench.archive.folder import open_archive
 from kwsbench.errors import KwsbenchError
-from kwsbench.search import export, judgements, practice, query
+from kwsbench.search import choice, export, find, judgements, practice, query, settings
 from kwsbench.search.confidence import Said
+from kwsbench.search.corpus import Work
 from kwsbench.search.judgements import Judgement
 from kwsbench.search.nouns import Token
 from tests.annotated import DIGITS, write_eaf, write_spoken, write_textgrid
@@ -126,6 +128,21 @@ def test_a_confidence_can_be_asked_for(run_cli, told):
     assert 0 < sure[-1] < 0.5 < sure[0] < 1
     kept = rows(run_cli(*arguments, "--least", "0.5")[1])
     assert [float(hit["confidence"]) for hit in kept] == [one for one in sure if one >= 0.5]
+
+
+def test_no_more_is_ranked_than_asked_for_where_no_confidence_can_be_learnt(told, tmp_path):
+    """What is learnt of an archive without annotations, that there is nothing to learn, is remembered as well."""
+    folder, _, fsdd = told
+    (tmp_path / "bare").mkdir()
+    shutil.copy(folder / "story" / "nicolas.wav", tmp_path / "bare")
+    work = Work(plugins.load(), tmp_path / "cache")
+    chosen = choice.complete(choice.Asked("mfcc"), settings.published(), work.registry)
+    for archive, ranked in ((tmp_path / "bare", 3), (folder, 3 * find.BEYOND)):
+        question = find.Question((str(fsdd / "recordings" / "7_lucas_0.wav"),), archive, chosen, top=3)
+        for answer in (find.search(question, work), find.search(question, work)):
+            assert len(answer.found.hits) == 3
+            assert len(answer.ranking.hits) == ranked
+            assert (answer.found.expected is None) == (ranked == 3)
 
 
 def test_judgements_become_examples_and_are_not_asked_again(run_cli, told, tmp_path):

@@ -22,7 +22,7 @@ from kwsbench.search.confidence import (
     fit,
     label,
 )
-from kwsbench.search.ranking import Places, RankedHit
+from kwsbench.search.ranking import Places, RankedHit, Searched
 from kwsbench.spec import parse
 from kwsbench.types import Alignment, Frames
 from kwsbench_plugins.mfcc import Mfcc
@@ -188,18 +188,8 @@ def calibrated(queries, said, annotated, pieces, **options):
     count = len(pieces)
     starts = np.array([0.0, *np.cumsum(pieces.lengths)[:-1]])
     places = Places(options.pop("recordings", np.zeros(count, int)), starts, starts + pieces.lengths)
-    return calibrate_on_archive(
-        queries,
-        said,
-        lambda _: annotated,
-        pieces,
-        places,
-        Steps(),
-        Alignment(),
-        frame_shift_s=1.0,
-        first_centre_s=0.5,
-        **options,
-    )
+    searched = Searched(pieces, places, Steps(), Alignment(), frame_shift_s=1.0, first_centre_s=0.5)
+    return calibrate_on_archive(queries, said, lambda _: annotated, searched, **options)
 
 
 def test_own_recordings_are_left_out_only_where_the_word_is_said_elsewhere():
@@ -308,6 +298,9 @@ def test_confidences_are_true_of_words_that_had_no_part_in_the_fit(fsdd):
     words = [f"{number:02}" for number in np.random.default_rng(0).permutation(100)[:40]]
     pieces, places, said, examples = planted(fsdd, words, seed=0)
     everywhere = {recording: [(0.0, math.inf)] for recording in range(6)}
+    cosine = plugins.load().create("distances", parse("cosine"))
+    asymmetric = Alignment(steps=((1, 0), (1, 1), (1, 2)))
+    searched = Searched(pieces, places, cosine, asymmetric, frame_shift_s=SHIFT_S, first_centre_s=0.0125)
     chosen = choose(said, most_words=40, most_queries=2)
     scores, labels = {}, {}
     for word in words:
@@ -316,11 +309,7 @@ def test_confidences_are_true_of_words_that_had_no_part_in_the_fit(fsdd):
             for indices in chosen
             if said[indices[0]].word == word
         ]
-        found = calibrate_on_archive(
-            queries, said, lambda _: everywhere, pieces, places,
-            plugins.load().create("distances", parse("cosine")), Alignment(steps=((1, 0), (1, 1), (1, 2))),
-            frame_shift_s=SHIFT_S, first_centre_s=0.0125, top=20,
-        )  # fmt: skip
+        found = calibrate_on_archive(queries, said, lambda _: everywhere, searched, top=20)
         assert len(found.labels) == 40
         scores[word], labels[word] = found.scores, found.labels
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from kwsbench import dtw, plugins
 from kwsbench.errors import KwsbenchError, PluginError
 from kwsbench.neighbours import nearness
+from kwsbench.search import costs as archive_costs
 from kwsbench.search import ranking
 from kwsbench.search.costs import Costs
 from kwsbench.search.peaks import peaks
 from kwsbench.search.pooling import barycentre, levels, medoid
 from kwsbench.search.profiles import path, profile
-from kwsbench.search.ranking import Places, rank
+from kwsbench.search.ranking import Places, Searched, rank
 from kwsbench.spec import parse
 from kwsbench.types import Alignment, Frames, Match
 from kwsbench_plugins.mfcc import Mfcc
@@ -86,9 +87,13 @@ def laid_out(lengths, recordings, overlap=0):
     return Places(np.array(recordings), np.array(starts), np.array(starts) + np.array(lengths) * SHIFT)
 
 
+def answer(tokens, pieces, places, one, matcher, *, shift=SHIFT, centre=CENTRE, top=50, leave_out=None, **how):
+    """The ranking of a search, all of whose options are given in one line."""
+    return rank(tokens, Searched(pieces, places, one, matcher, shift, centre, **how), top=top, leave_out=leave_out)
+
+
 def found(*arguments, **options):
-    ranking = rank(*arguments, frame_shift_s=SHIFT, first_centre_s=CENTRE, **options)
-    return [tuple(hit) for hit in ranking.hits]
+    return [tuple(hit) for hit in answer(*arguments, **options).hits]
 
 
 # Profiles
@@ -241,17 +246,26 @@ def test_rounding_of_the_engine_hides_no_hit(monkeypatch):
     places = laid_out([40] * 9, [0] * 9)
     asked = (examples, pieces, places, distance("cosine"), Alignment())
     expected = found(*asked, top=1)
-    grid = ranking.score_grid
+    score = ranking.utterance_lanes.score
 
     def low(*arguments, **options):
-        (scores,) = grid(*arguments, **options)
+        scores = score(*arguments, **options)
         lifted = np.delete(scores.scores[0], expected[0][5]).max()
         # Two thirds of what is granted below the second best piece.
         scores.scores[0, expected[0][5]] = lifted - 0.66e-3 * np.abs(scores.scores).max()
-        return [scores]
+        return scores
 
-    monkeypatch.setattr(ranking, "score_grid", low)
+    monkeypatch.setattr(ranking.utterance_lanes, "score", low)
     assert found(*asked, top=1) == expected
+
+
+def test_neighbours_are_sought_once_in_a_search(monkeypatch):
+    calls = []
+    for module in (archive_costs, ranking.utterance_lanes):
+        monkeypatch.setattr(module, "nearness", lambda *given, **how: calls.append(how) or nearness(*given, **how))
+    pieces = Frames.join([np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)] * 3)
+    found(pieces.read(0, 1), pieces, laid_out([30] * 3, [0] * 3), distance("csls:k=2"), Alignment())
+    assert len(calls) == 1
 
 
 def test_memory_and_workers_change_nothing_but_rounding():
@@ -283,7 +297,7 @@ def test_a_planted_word_is_found_at_its_time():
     pieces = Frames.join([encode(part, ["0"])["0"] for part in (samples[: 4 * 16000], samples)])
     places = Places(np.array([0, 1]), np.array([0.0, 7.3]), np.array([4.0, 17.3]))
     query = Frames.join([encode(word, ["0"])["0"]])
-    hits = rank(query, pieces, places, distance("cosine"), Alignment(), frame_shift_s=0.01, first_centre_s=0.0125).hits
+    hits = answer(query, pieces, places, distance("cosine"), Alignment(), shift=0.01, centre=0.0125).hits
     assert hits[0].recording == 1
     assert hits[0].start_s == pytest.approx(7.3 + begin_s, abs=0.0325)
     assert hits[0].end_s == pytest.approx(7.3 + begin_s + 0.4, abs=0.0325)
@@ -295,13 +309,11 @@ def test_one_word_in_two_overlapping_pieces_is_one_hit():
     noise = np.zeros((6, 1), np.float32)
     pieces = Frames.join([np.concatenate([noise, word]), np.concatenate([word, noise])])
     places = Places(np.array([4, 4]), np.array([1.0, 1.0 + 6 * SHIFT]), np.array([1.0 + 9 * SHIFT, 1.0 + 15 * SHIFT]))
-    hits = rank(
-        Frames.join([word]), pieces, places, Steps(), Alignment(), frame_shift_s=SHIFT, first_centre_s=SHIFT / 2
-    )
+    hits = answer(Frames.join([word]), pieces, places, Steps(), Alignment(), centre=SHIFT / 2)
     assert [hit.score for hit in hits.hits if hit.score == 0] == [0]
     assert hits.hits[0][:3] == (4, pytest.approx(1.0 + 6 * SHIFT), pytest.approx(1.0 + 9 * SHIFT))
     apart = places._replace(recordings=np.array([4, 5]))
-    hits = rank(Frames.join([word]), pieces, apart, Steps(), Alignment(), frame_shift_s=SHIFT, first_centre_s=SHIFT / 2)
+    hits = answer(Frames.join([word]), pieces, apart, Steps(), Alignment(), centre=SHIFT / 2)
     assert [hit.recording for hit in hits.hits if hit.score == 0] == [4, 5]
 
 
@@ -309,9 +321,7 @@ def test_a_hit_never_leaves_its_piece():
     """An encoder whose first frame is centred at 0: half of it would lie before the piece, half of its last behind."""
     word = np.array([[5], [6]], np.float32)
     places = Places(np.array([0]), np.array([2.0]), np.array([2.0 + 1.2 * SHIFT]))
-    hits = rank(
-        Frames.join([word]), Frames.join([word]), places, Steps(), Alignment(), frame_shift_s=SHIFT, first_centre_s=0
-    )
+    hits = answer(Frames.join([word]), Frames.join([word]), places, Steps(), Alignment(), centre=0)
     assert hits.hits[0][1:4] == (2.0, 2.0 + 1.2 * SHIFT, 0.0)
 
 
@@ -320,12 +330,10 @@ def test_the_evidence_of_a_hit_is_its_tokens_path():
     pieces = Frames.join([rng.standard_normal((40, 6)).astype(np.float32) for _ in range(12)])
     examples = Frames.join([rng.standard_normal((n, 6)).astype(np.float32) for n in (7, 9)])
     one, alignment = distance("csls:k=3"), Alignment(normalize="path")
-    answer = rank(
-        examples, pieces, laid_out([40] * 12, [0] * 12), one, alignment, frame_shift_s=SHIFT, first_centre_s=CENTRE
-    )
-    of = Costs(answer.queries, pieces, one)
-    assert {hit.token for hit in answer.hits} == {0, 1}
-    for hit in answer.hits:
+    given = answer(examples, pieces, laid_out([40] * 12, [0] * 12), one, alignment)
+    of = Costs(given.queries, pieces, one)
+    assert {hit.token for hit in given.hits} == {0, 1}
+    for hit in given.hits:
         (cost,) = of(hit.piece, range(hit.token, hit.token + 1))
         cells = path(cost, alignment, hit.last)
         assert (cells[0].tolist(), cells[-1].tolist()) == ([0, hit.first], [len(cost) - 1, hit.last])
@@ -424,16 +432,8 @@ def test_scores_without_a_level_stay_as_they_are_and_it_is_said(scores, note):
     assert level.note == note
     assert level(np.array([[2.5], [3.5]])).tolist() == [[2.5], [3.5]]
     frames = Frames.join([np.ones((2, 1), np.float32)] * 3)
-    answer = rank(
-        frames.read(0, 1),
-        frames,
-        laid_out([2] * 3, [0] * 3),
-        Steps(),
-        Alignment(),
-        frame_shift_s=SHIFT,
-        first_centre_s=CENTRE,
-    )
-    assert answer.note == "scores are not levelled: 3 pieces of 10 needed"
+    given = answer(frames.read(0, 1), frames, laid_out([2] * 3, [0] * 3), Steps(), Alignment())
+    assert given.note == "scores are not levelled: 3 pieces of 10 needed"
 
 
 @settings(deadline=None)

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kwsbench.calibration import logistic
-from kwsbench.engine import MEMORY_BYTES
 from kwsbench.errors import KwsbenchError
 from kwsbench.search import peaks
-from kwsbench.search.ranking import Places, RankedHit, Search, as_query
-from kwsbench.types import Distance, FloatArray, Frames, FrameSource, Matcher, NeighbourDistance
+from kwsbench.search.ranking import RankedHit, Search, Searched, as_query
+from kwsbench.types import FloatArray, Frames
 
 FEWEST = 5
 """With fewer hits that are the word, or fewer that are not, nothing is fitted."""
@@ -127,21 +126,13 @@ def choose(said: Sequence[Said], *, most_words: int = 30, most_queries: int = 3,
     return chosen
 
 
-def calibrate_on_archive(  # noqa: PLR0913 - options, each by its name
+def calibrate_on_archive(
     queries: Sequence[PseudoQuery],
     said: Sequence[Said],
     annotated: Callable[[str], Mapping[int, peaks.Spans]],
-    frames: FrameSource,
-    places: Places,
-    distance: Distance | NeighbourDistance,
-    matcher: Matcher,
+    searched: Searched,
     *,
-    frame_shift_s: float,
-    first_centre_s: float,
-    pool: str = "best",
     top: int = 50,
-    workers: int = 1,
-    memory_bytes: int = MEMORY_BYTES,
 ) -> Calibrated:
     """A calibration for searches of this archive with these settings, from searches whose answers are known.
 
@@ -152,19 +143,16 @@ def calibrate_on_archive(  # noqa: PLR0913 - options, each by its name
     """
     if not queries:
         return _nothing("no annotated word is said twice")
-    ready = [as_query(query.examples, distance, pool) for query in queries]
+    ready = [as_query(query.examples, searched) for query in queries]
     joined = Frames.join([part[item] for part in ready for item in range(len(part))])
-    search = Search(
-        joined, frames, places, distance, matcher,
-        frame_shift_s=frame_shift_s, first_centre_s=first_centre_s, workers=workers, memory_bytes=memory_bytes,
-    )  # fmt: skip
+    search = Search(joined, searched)
     scores: list[float] = []
     labels: list[Labels] = []
     first, note = 0, ""
     for query, part in zip(queries, ready, strict=True):
         tokens = range(first, first := first + len(part))
         word = [one for one in said if one.word == query.said[0].word]
-        ranking = search.rank(tokens, pool=pool, top=top, leave_out=_own(query, word))
+        ranking = search.rank(tokens, top=top, leave_out=_own(query, word))
         if ranking.note:
             note = ranking.note
             continue

@@ -5,8 +5,9 @@
     <cache>/archives/<archive>/<encoder>/frames  … and, beside the index's own, the examples that were searched for
 
 A transform that is fitted on a speaker takes a whole recording for one: who speaks when is seldom known, and voice,
-room and microphone are what such a correction is for. An example out of the archive is corrected with its recording;
-a span of another file with what lies around it there; a file of its own by itself.
+room and microphone are what such a correction is for. An example out of the archive is encoded with the piece that
+holds it and corrected with its recording; a span of another file with what lies around it there; a file of its own by
+itself.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from kwsbench.index import Index, IndexedFrames, update
 from kwsbench.plugins import Registry
 from kwsbench.search.choice import Chosen
 from kwsbench.search.nouns import Token
-from kwsbench.search.ranking import Places
-from kwsbench.spec import Spec, parse_chain
+from kwsbench.search.ranking import Places, Searched
+from kwsbench.spec import Spec, parse, parse_chain
 from kwsbench.store import FrameStore, StoredFrames, atomic_write, fingerprint
 from kwsbench.types import Clip, Encoder, Frames, Progress, no_progress
 
@@ -96,6 +97,20 @@ class Corpus:
         """The corrected frames of the tokens, one item each."""
         return Frames.join([self.fitted.correct(v, at) for v, at in zip(self.spoken, self.heard_in, strict=True)])
 
+    def searched(self, chosen: Chosen, pool: str, work: Work) -> Searched:
+        """The pieces, and how they are searched."""
+        return Searched(
+            self.pieces,
+            self.places,
+            work.registry.create("distances", parse(chosen.distance)),
+            work.registry.create("matchers", parse(chosen.matcher)),
+            self.encoder.frame_shift_s,
+            self.encoder.first_centre_s,
+            pool,
+            work.workers,
+            work.memory_bytes,
+        )
+
 
 def cut(archive: Archive, work: Work) -> Cuts:
     """Cut every recording, or remember how it was cut; one that cannot be read is a problem and left out."""
@@ -154,29 +169,32 @@ def gather(
     index = Index.open(place)
     by_id = {clip.id: clip for clip in clips}
     ordered = [by_id[item.id] for item in index.items]
-    first_piece = {clip.path.resolve(): at for at, clip in reversed(list(enumerate(ordered)))}
-    examples = [_clip(token, token.start_s, token.end_s) for token in tokens]
-    outside = {token: at for at, token in enumerate(t for t in tokens if t.path.resolve() not in first_piece)}
-    asked = [*examples, *map(_around, outside)]
+    pieces_of: dict[Path, list[int]] = {}
+    for at, clip in enumerate(ordered):
+        pieces_of.setdefault(clip.path.resolve(), []).append(at)
+    inside = [_piece(token, ordered, pieces_of.get(token.path.resolve(), [])) for token in tokens]
+    alone = dict.fromkeys(token for token, piece in zip(tokens, inside, strict=True) if piece is None)
+    asked = [_around(token) for token in alone]
     keys = _keys(asked, {path: seen.sha256 for path, seen in index.table.files.items()})
     store = FrameStore.open(place / "examples", {"encoder": described, "layer": layer, "audio": keys}, len(asked))
     encoding.encode_missing(model, f"{encoder} (examples)", asked, [layer], store, window=window, workers=work.workers)
-    more = store.layer(layer)
-    short = np.flatnonzero(more.lengths[: len(tokens)] == 0)
-    if len(short):
-        raise KwsbenchError(f"{tokens[short[0]]}: too short for {encoder}; give a longer span")
-    roles = _Roles((*ordered, *asked[len(tokens) :]), np.arange(len(ordered)), np.zeros(0, np.int64))
+    frames = _Joined(index.frames, store.layer(layer))
+    number_alone = {token: len(ordered) + at for at, token in enumerate(alone)}
+    found_in = [number_alone[token] if piece is None else piece for token, piece in zip(tokens, inside, strict=True)]
+    heard = (*ordered, *asked)
+    spoken = [_said(token, heard[at], frames.item(at), model) for token, at in zip(tokens, found_in, strict=True)]
+    short = next((token for token, values in zip(tokens, spoken, strict=True) if not len(values)), None)
+    if short:
+        raise KwsbenchError(f"{short}: too short for {encoder}; give a longer span")
+    roles = _Roles(heard, np.arange(len(ordered)), np.zeros(0, np.int64))
     number = {recording.name: at for at, recording in enumerate(archive.recordings)}
     places = Places(
         np.array([number[clip.recording] for clip in ordered]),
         np.array([clip.start_s for clip in ordered], np.float64),
         np.array([clip.end_s for clip in ordered], np.float64),
     )
-    frames = _Joined(index.frames, more, len(tokens))
-    spoken = [more.item(at) for at in range(len(tokens))]
-    heard_in = [
-        len(ordered) + outside[token] if token in outside else first_piece[token.path.resolve()] for token in tokens
-    ]
+    # A speaker's statistics are those of a whole recording, where the archive has it.
+    heard_in = [pieces_of.get(token.path.resolve(), [at])[0] for token, at in zip(tokens, found_in, strict=True)]
     chain = fitting.fit(frames, roles, parse_chain(chosen.transform), work.registry)
     return Corpus(archive, model, chain, places, tuple(tokens), spoken, heard_in)
 
@@ -192,21 +210,42 @@ class _Roles:
 
 @dataclass(frozen=True)
 class _Joined:
-    """The frames of all pieces, then those of a store from one item on (kwsbench.fitting.ItemFrames)."""
+    """The frames of all pieces, then those of a store (kwsbench.fitting.ItemFrames)."""
 
     pieces: IndexedFrames
     more: StoredFrames
-    first: int
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        return np.concatenate([self.pieces.lengths, self.more.lengths[self.first :]])
+        return np.concatenate([self.pieces.lengths, self.more.lengths])
 
     def item(self, index: int) -> npt.NDArray[np.float32]:
         count = len(self.pieces.lengths)
-        if index < count:
-            return self.pieces.read(index, index + 1).values
-        return self.more.item(self.first + index - count)
+        return self.pieces.read(index, index + 1).values if index < count else self.more.item(index - count)
+
+
+def _piece(token: Token, ordered: Sequence[Clip], pieces: Sequence[int]) -> int | None:
+    """The piece that holds all of an example, of those cut from its file; None where none does."""
+    if not pieces:
+        return None
+    end_s = audio.duration_s(token.path) if token.end_s is None else token.end_s
+    spans = [(ordered[at].start_s or 0.0, ordered[at].end_s or 0.0) for at in pieces]
+    holding = [
+        at for at, span in zip(pieces, spans, strict=True) if span[0] <= (token.start_s or 0) and end_s <= span[1]
+    ]
+    return holding[0] if holding else None
+
+
+def _said(token: Token, heard: Clip, frames: npt.NDArray[np.float32], encoder: Encoder) -> npt.NDArray[np.float32]:
+    """The frames (frames, dims) of an example among those of the clip that holds it: those centred in its span.
+
+    So it is heard with what lies around it, as every place is that it is compared with. A word cut out and encoded by
+    itself ends in silence that nobody said.
+    """
+    if token.start_s is None or token.end_s is None:
+        return frames
+    centres_s = (heard.start_s or 0.0) + encoder.first_centre_s + np.arange(len(frames)) * encoder.frame_shift_s
+    return frames[(token.start_s <= centres_s) & (centres_s < token.end_s)]
 
 
 def _layer(encoder: Spec, model: Encoder) -> str:
@@ -223,7 +262,7 @@ def _layer(encoder: Spec, model: Encoder) -> str:
 
 
 def _around(token: Token) -> Clip:
-    """What tells how the speaker of an example from outside the archive sounds: all of its file, or what is near it."""
+    """An example with what tells how its speaker sounds: all of its file, or what is near it."""
     if token.start_s is None or token.end_s is None:
         return _clip(token, None, None)
     length_s = audio.duration_s(token.path)

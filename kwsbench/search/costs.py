@@ -24,6 +24,8 @@ class Costs:
 
     A distance with ``finish`` is made of one product, on one thread, as in the engine. Its ``cost`` would say the same,
     but twenty times as slowly: a product so small waits longer for a second thread than it takes.
+
+    near: nearness of the frames of all tokens and pieces, None for a distance that does not look at neighbours.
     """
 
     def __init__(
@@ -38,10 +40,10 @@ class Costs:
         self._tokens = tokens
         self._frames = frames
         self._distance: Any = distance
-        self._near = None
+        self.near: Nearness | None = None
         if isinstance(distance, NeighbourDistance):
             block = memory_bytes // (tokens.values.shape[1] * 8 + 16)
-            self._near = nearness(tokens, frames, distance.neighbours, workers=workers, block_frames=block)
+            self.near = nearness(tokens, frames, distance.neighbours, workers=workers, block_frames=block)
             self._firsts = np.concatenate([[0], np.cumsum(np.asarray(frames.lengths))])
         self._side = None
         if isinstance(distance, GramDistance | NeighbourDistance):
@@ -67,11 +69,10 @@ class Costs:
 
     def _known(self, *, queries: bool, piece: int = 0) -> dict[int, Floats]:
         """Nearness of the frames of all tokens, or of a piece, where the distance wants it."""
-        if self._near is None:
+        if self.near is None:
             return {}
-        near: Nearness = self._near
         here = slice(None) if queries else slice(int(self._firsts[piece]), int(self._firsts[piece + 1]))
-        return {self._distance.neighbours: (near.queries if queries else near.utterances)[here]}
+        return {self._distance.neighbours: (self.near.queries if queries else self.near.utterances)[here]}
 
     def _slow(self, token: int, values: Floats) -> Floats:
         cost = np.asarray(self._distance.cost(self._tokens[token], values), np.float32)

@@ -7,31 +7,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kwsbench.archive.annotations import Problem
 from kwsbench.archive.folder import Archive, open_archive
-from kwsbench.engine import score_grid
 from kwsbench.errors import KwsbenchError
-from kwsbench.search import confidence, judgements, page, practice, profiles, query
+from kwsbench.search import confidence, judgements, page, profiles, query
 from kwsbench.search.choice import Chosen
-from kwsbench.search.confidence import PseudoQuery
-from kwsbench.search.corpus import BLOCK_BYTES, Corpus, Cuts, Work, cut, gather
+from kwsbench.search.corpus import Corpus, Cuts, Work, cut, gather
 from kwsbench.search.costs import Costs
 from kwsbench.search.nouns import Evidence, Found, Hit, Token
-from kwsbench.search.practice import Learnt
-from kwsbench.search.ranking import RankedHit, Ranking, rank
-from kwsbench.spec import parse
+from kwsbench.search.pseudo_queries import PseudoQueries
+from kwsbench.search.ranking import Places, RankedHit, Ranking, Searched, rank
 from kwsbench.store import fingerprint
 from kwsbench.types import Alignment, Frames
 
 BEYOND = 4
 """So many times the hits asked for are ranked, to tell how many of the word lie behind them."""
-
-ENOUGH = 20
-"""So many searches for annotated words, at least, tell what a score means, if there are as many."""
 
 _TAKES_PART = ("encoder", "transform", "distance", "matcher")
 
@@ -58,26 +52,25 @@ class Answer:
     notes: tuple[str, ...]
     corpus: Corpus
     ranking: Ranking
-    distance: Any
-    matcher: Any
+    searched: Searched
     search_s: float
     """seconds from encoded frames to ranked hits"""
 
     @cached_property
     def _costs(self) -> Costs:
-        return Costs(self.ranking.queries, self.corpus.pieces, self.distance)
+        return Costs(self.ranking.queries, self.searched.frames, self.searched.distance)
 
     def evidence(self, hit: Hit) -> Evidence | None:
         """The costs of a hit's example over the piece that it lies in, near the hit; None of a matcher without path."""
-        if not isinstance(self.matcher, Alignment):
+        searched = self.searched
+        if not isinstance(searched.matcher, Alignment):
             return None
         ranked: RankedHit = self.ranking.hits[hit.rank - 1]
         (costs,) = self._costs(ranked.piece, range(ranked.token, ranked.token + 1))
-        cells = profiles.path(costs, self.matcher, ranked.last)
+        cells = profiles.path(costs, searched.matcher, ranked.last)
         first, stop = max(0, ranked.first - len(costs)), ranked.last + 1 + len(costs)
-        encoder = self.corpus.encoder
-        start_s = self.corpus.places.starts_s[ranked.piece] + encoder.first_centre_s + first * encoder.frame_shift_s
-        return Evidence(costs[:, first:stop], cells - np.array([0, first]), float(start_s), encoder.frame_shift_s)
+        start_s = searched.places.starts_s[ranked.piece] + searched.first_centre_s + first * searched.frame_shift_s
+        return Evidence(costs[:, first:stop], cells - np.array([0, first]), float(start_s), searched.frame_shift_s)
 
     def write_page(self, out: Path, audio: page.Sound) -> Path:
         """The page of hits (kwsbench.search.page)."""
@@ -115,28 +108,18 @@ def search(question: Question, work: Work) -> Answer:
     here = {recording.path for recording in archive.recordings}
     accepted = [token for token in accepted if token.path in here]
     tokens = tuple(dict.fromkeys([*query.read(question.asked, archive), *accepted]))
-    lessons = _Lessons(archive, len(tokens), question, [clip.id for clip in cuts.clips], work)
+    pinned = {"pieces": [clip.id for clip in cuts.clips], "how": [str(part) for part in chosen[:4]]}
+    lessons = PseudoQueries(archive, work.folder, examples=len(tokens), pool=question.pool, pinned=pinned)
     corpus = gather(archive, cuts.clips, (*tokens, *lessons.tokens), chosen, work)
-    distance = work.registry.create("distances", parse(chosen.distance))
-    matcher = work.registry.create("matchers", parse(chosen.matcher))
+    searched = corpus.searched(chosen, question.pool, work)
     examples = corpus.examples
-    encoder = corpus.encoder
-    options: dict[str, Any] = {
-        "frame_shift_s": encoder.frame_shift_s, "first_centre_s": encoder.first_centre_s, "pool": question.pool,
-        "workers": work.workers, "memory_bytes": work.memory_bytes,
-    }  # fmt: skip
-    _warm(examples, distance, matcher)
+    asked = examples.read(0, len(tokens))
+    _warm(asked, searched)
+    top = question.top * (BEYOND if lessons.may_tell else 1)
     started = time.perf_counter()
-    ranking = rank(
-        examples.read(0, len(tokens)), corpus.pieces, corpus.places, distance, matcher,
-        top=BEYOND * question.top, leave_out=_known(tokens, judged, archive), **options,
-    )  # fmt: skip
+    ranking = rank(asked, searched, top=top, leave_out=_known(tokens, judged, archive))
     search_s = time.perf_counter() - started
-    if lessons.tokens:
-        work.progress("learning from annotated words what scores mean", 0, 1)
-    learnt = lessons.learn(examples.read(len(tokens), len(examples)), corpus, distance, matcher, options)
-    if lessons.tokens:
-        work.progress("learning from annotated words what scores mean", 1, 1)
+    learnt = lessons.learn(examples.read(len(tokens), len(examples)), searched, work.progress)
     sure: list[float | None] = [None] * len(ranking.hits)
     if learnt.calibration and not ranking.note:
         sure = list(learnt.calibration(np.array([hit.score for hit in ranking.hits])).tolist())
@@ -164,7 +147,7 @@ def search(question: Question, work: Work) -> Answer:
     )
     why = "" if told else f"no confidence: {ranking.note or learnt.note}"
     notes = tuple(note for note in (why or ranking.note, _of(judged)) if note)
-    return Answer(found, archive, problems, notes, corpus, ranking, distance, matcher, search_s)
+    return Answer(found, archive, problems, notes, corpus, ranking, searched, search_s)
 
 
 def _readable(archive: Archive, cuts: Cuts) -> Archive:
@@ -173,55 +156,11 @@ def _readable(archive: Archive, cuts: Cuts) -> Archive:
     return replace(archive, recordings=tuple(one for one in archive.recordings if one.path not in broken))
 
 
-class _Lessons:
-    """What is searched for beside the question, because the answers are known; or what was learnt before."""
-
-    def __init__(self, archive: Archive, examples: int, question: Question, pieces: Sequence[str], work: Work) -> None:
-        self._known = practice.lessons(archive)
-        self._said = self._known.said
-        self._folder = work.folder
-        # As many examples a word as the question has, if the archive can give that for enough words.
-        offered = [confidence.choose(self._said, examples=count) for count in range(examples, 0, -1)]
-        self._groups = next((groups for groups in offered if len(groups) >= ENOUGH), offered[-1])
-        chosen = question.chosen
-        self._pinned: dict[str, object] = {
-            "said": self._said, "stretches": self._known.stretches, "pieces": list(pieces), "pool": question.pool,
-            "groups": self._groups, "how": [str(part) for part in chosen[:4]],
-            "files": [_state(recording.path) for recording in archive.recordings],
-        }  # fmt: skip
-        self._learnt = practice.remembered(self._folder, self._pinned)
-        self.tokens = [practice.token(self._said[at], archive) for group in self._groups for at in group]
-        if self._learnt:
-            self.tokens = []
-        self.words = f"{len({self._said[group[0]].word for group in self._groups})} annotated words of this archive"
-
-    def learn(self, examples: Any, corpus: Corpus, distance: Any, matcher: Any, options: dict[str, Any]) -> Learnt:
-        """The calibration, from searches for words whose places are known; kept for the next time."""
-        if self._learnt:
-            return self._learnt
-        queries, at = [], 0
-        for group in self._groups:
-            queries.append(PseudoQuery(examples.read(at, at + len(group)), tuple(self._said[one] for one in group)))
-            at += len(group)
-        found = confidence.calibrate_on_archive(
-            queries, self._said, self._known.without, corpus.pieces, corpus.places, distance, matcher, **options
-        )
-        learnt = Learnt(found.calibration, found.note)
-        practice.remember(self._folder, self._pinned, learnt)
-        return learnt
-
-
-def _state(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _warm(examples: Frames, distance: Any, matcher: Any) -> None:
-    """Have the kernels loaded, which takes as long as to search some hours: an example is laid on itself."""
-    one = examples.read(0, 1)
-    score_grid(one, one, [(distance, matcher)], workers=1, memory_bytes=BLOCK_BYTES)
-    if isinstance(matcher, Alignment):
-        profiles.profile(Costs(one, one, distance)(0)[0], matcher)
+def _warm(tokens: Frames, searched: Searched) -> None:
+    """Have the kernels loaded, which takes as long as to search some hours: the examples are laid on themselves."""
+    count = len(tokens)
+    anywhere = Places(np.zeros(count, np.int64), np.zeros(count), np.full(count, np.inf))
+    rank(tokens, replace(searched, frames=tokens, places=anywhere), top=1)
 
 
 def _folder(cache: Path, archive: Archive) -> Path:

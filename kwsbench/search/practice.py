@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-
-import msgspec
 
 from kwsbench.archive.annotations import Annotation
 from kwsbench.archive.folder import Archive, Recording, same_place
 from kwsbench.labels import words
-from kwsbench.search.confidence import Calibration, Said
+from kwsbench.search.confidence import Said
 from kwsbench.search.nouns import Token
 from kwsbench.search.peaks import Spans
-from kwsbench.store import atomic_write, fingerprint
 
 SHORTEST_S, LONGEST_S = 0.15, 3.0
 """What is shorter is hardly a word that somebody would search for; what is longer is a sentence, or a mistake."""
@@ -73,30 +69,3 @@ def _words(recording: Recording) -> Iterable[Annotation]:
 
 def _searchable(annotation: Annotation) -> bool:
     return SHORTEST_S <= annotation.end_s - annotation.start_s <= LONGEST_S
-
-
-class Learnt(msgspec.Struct, frozen=True):
-    """A calibration as it is kept, or why there is none."""
-
-    calibration: Calibration | None
-    note: str
-
-
-def remembered(folder: Path, pinned: dict[str, object]) -> Learnt | None:
-    """What was learnt under these circumstances; None where nothing was yet, or where it cannot be read any more."""
-    path = _path(folder, pinned)
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Learnt) if path.exists() else None
-    except msgspec.MsgspecError:
-        # A laptop that ran out of power leaves files of zeros. It is learnt again, and the file written over.
-        return None
-
-
-def remember(folder: Path, pinned: dict[str, object], learnt: Learnt) -> None:
-    """Keep it for the next search."""
-    with atomic_write(_path(folder, pinned)) as file:
-        file.write(msgspec.json.encode(learnt))
-
-
-def _path(folder: Path, pinned: dict[str, object]) -> Path:
-    return folder / "calibrations" / f"{fingerprint(pinned)[:24]}.json"

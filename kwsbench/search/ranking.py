@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kwsbench.engine import MEMORY_BYTES, score_grid
+from kwsbench import utterance_lanes
+from kwsbench.engine import MEMORY_BYTES
 from kwsbench.errors import KwsbenchError
 from kwsbench.localisation import spans_s
 from kwsbench.search import peaks, profiles
@@ -36,6 +38,46 @@ class Places(NamedTuple):
     recordings: npt.NDArray[np.int64]
     starts_s: npt.NDArray[np.float64]
     ends_s: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What is searched, and how: pieces and their places, what lays a token on them, and how several are pooled.
+
+    Frame i of a piece is centred ``first_centre_s + i * frame_shift_s`` after it begins.
+    """
+
+    frames: FrameSource
+    places: Places
+    distance: Distance | NeighbourDistance
+    matcher: Matcher
+    frame_shift_s: float
+    first_centre_s: float
+    pool: str = "best"
+    workers: int = 1
+    memory_bytes: int = MEMORY_BYTES
+
+    def __post_init__(self) -> None:
+        check_pool(self.pool)
+        if isinstance(self.matcher, Alignment):
+            profiles.check(self.matcher)
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Raise KwsbenchError unless each frame of each piece stands for some time of the piece."""
+        lengths = np.asarray(self.frames.lengths)
+        if any(len(part) != len(lengths) for part in self.places):
+            counts = ", ".join(str(len(part)) for part in self.places)
+            raise KwsbenchError(f"{len(lengths)} pieces, but places of {counts}; give each piece one")
+        last_s = self.first_centre_s + (lengths - 1.5) * self.frame_shift_s
+        late = (lengths > 0) & (last_s >= self.places.ends_s - self.places.starts_s)
+        if late.any():
+            piece = int(np.argmax(late))
+            length_s = self.places.ends_s[piece] - self.places.starts_s[piece]
+            raise KwsbenchError(
+                f"piece {piece} lasts {length_s:g} s, too short for its {lengths[piece]} frames of "
+                f"{self.frame_shift_s:g} s; check its place and the encoder's frame shift"
+            )
 
 
 class RankedHit(NamedTuple):
@@ -66,20 +108,8 @@ class Ranking(NamedTuple):
     queries: Frames
 
 
-def rank(  # noqa: PLR0913 - options, each by its name
-    tokens: Frames,
-    frames: FrameSource,
-    places: Places,
-    distance: Distance | NeighbourDistance,
-    matcher: Matcher,
-    *,
-    frame_shift_s: float,
-    first_centre_s: float,
-    pool: str = "best",
-    top: int = 50,
-    workers: int = 1,
-    memory_bytes: int = MEMORY_BYTES,
-    leave_out: Mapping[int, peaks.Spans] | None = None,
+def rank(
+    tokens: Frames, searched: Searched, *, top: int = 50, leave_out: Mapping[int, peaks.Spans] | None = None
 ) -> Ranking:
     """The ``top`` best places of all pieces for a word, of which each item of tokens is an example.
 
@@ -88,63 +118,41 @@ def rank(  # noqa: PLR0913 - options, each by its name
     earlier piece, then to the earlier end. A hit from frame a to frame b lasts from ``first_centre_s + (a - 1/2) *
     frame_shift_s`` to ``first_centre_s + (b + 1/2) * frame_shift_s`` after its piece's start, within the piece.
 
-    pool: one of ``pooling.POOLS``. leave_out: of each recording, the spans that are to be no hits, the query itself or
-    what was rejected before; nor is what shares more than half of the shorter with one. A matcher that is no Alignment
-    has one hit a piece, its best.
+    leave_out: of each recording, the spans that are to be no hits, the query itself or what was rejected before; nor is
+    what shares more than half of the shorter with one. A matcher that is no Alignment has one hit a piece, its best.
     """
-    check_pool(pool)
-    queries = as_query(tokens, distance, pool)
-    search = Search(
-        queries, frames, places, distance, matcher,
-        frame_shift_s=frame_shift_s, first_centre_s=first_centre_s, workers=workers, memory_bytes=memory_bytes,
-    )  # fmt: skip
-    return search.rank(range(len(queries)), pool=pool, top=top, leave_out=leave_out)
+    queries = as_query(tokens, searched)
+    return Search(queries, searched).rank(range(len(queries)), top=top, leave_out=leave_out)
 
 
-def as_query(tokens: Frames, distance: Distance | NeighbourDistance, pool: str) -> Frames:
+def as_query(tokens: Frames, searched: Searched) -> Frames:
     """The tokens as they are laid on pieces: averaged to one, or as they are. Raises KwsbenchError on an empty one."""
     if not len(tokens) or not tokens.lengths.all():
         what = f"example {np.argmin(tokens.lengths)} has no frames" if len(tokens) else "no example of the word"
         raise KwsbenchError(f"{what}; give a longer recording of it")
-    return barycentre(tokens, distance) if pool == "barycentre" and len(tokens) > 1 else tokens
+    return barycentre(tokens, searched.distance) if searched.pool == "barycentre" and len(tokens) > 1 else tokens
 
 
 class Search:
     """Tokens of one query, or of many, scored against all pieces once: any of them are then ranked at little cost."""
 
-    def __init__(  # noqa: PLR0913 - options, each by its name
-        self,
-        queries: Frames,
-        frames: FrameSource,
-        places: Places,
-        distance: Distance | NeighbourDistance,
-        matcher: Matcher,
-        *,
-        frame_shift_s: float,
-        first_centre_s: float,
-        workers: int,
-        memory_bytes: int,
-    ) -> None:
-        if isinstance(matcher, Alignment):
-            profiles.check(matcher)
-        self._lengths = np.asarray(frames.lengths)
-        self._places = places
-        self._shift_s, self._first_centre_s = frame_shift_s, first_centre_s
-        self._check_places()
+    def __init__(self, queries: Frames, searched: Searched) -> None:
         self._queries = queries
-        self._matcher = matcher
-        cells: list[Any] = [(distance, matcher)]
-        (self._scores,) = score_grid(queries, frames, cells, workers=workers, memory_bytes=memory_bytes)
-        self._costs = Costs(queries, frames, distance, workers=workers, memory_bytes=memory_bytes)
+        self._searched = searched
+        self._lengths = np.asarray(searched.frames.lengths)
+        how = {"workers": searched.workers, "memory_bytes": searched.memory_bytes}
+        self._costs = Costs(queries, searched.frames, searched.distance, **how)
+        self._scores = utterance_lanes.score(
+            queries, searched.frames, searched.distance, searched.matcher, near=self._costs.near, **how
+        )
 
-    def rank(
-        self, tokens: range, *, pool: str, top: int, leave_out: Mapping[int, peaks.Spans] | None = None
-    ) -> Ranking:
+    def rank(self, tokens: range, *, top: int, leave_out: Mapping[int, peaks.Spans] | None = None) -> Ranking:
         """The ranking of a query of some of the tokens, as they are: averaging came before."""
         peaks.check_top(top)
+        places, pool, matcher = self._searched.places, self._searched.pool, self._searched.matcher
         leave_out = leave_out or {}
-        if pool == "mean" and len(tokens) > 1 and not isinstance(self._matcher, Alignment):
-            name = type(self._matcher).__name__
+        if pool == "mean" and len(tokens) > 1 and not isinstance(matcher, Alignment):
+            name = type(matcher).__name__
             raise KwsbenchError(f"pool=mean, but {name} gives one hit a piece, each token its own; take pool=best")
         best = self._scores.scores[tokens.start : tokens.stop]
         level = levels(best)
@@ -160,7 +168,7 @@ class Search:
         hits: list[RankedHit] = []
 
         def offer(piece: int) -> None:
-            end = opened[piece].candidates.best(taken.setdefault(int(self._places.recordings[piece]), []))
+            end = opened[piece].candidates.best(taken.setdefault(int(places.recordings[piece]), []))
             if end is not None:
                 heapq.heappush(free, (-float(opened[piece].profile.scores[end]), piece, end))
 
@@ -168,14 +176,14 @@ class Search:
         while len(hits) < top:
             while at < len(order) and (not free or bound[order[at]] + slack >= -free[0][0]):
                 piece = order[at]
-                opened[piece] = self._open(piece, tokens, level, pool, leave_out)
+                opened[piece] = self._open(piece, tokens, level, leave_out)
                 slack = max(slack, _SAFETY * float(opened[piece].profile.scores.max() - bound[piece]))
                 offer(piece)
                 at += 1
             if not free:
                 break
             _, piece, end = heapq.heappop(free)
-            spans = taken[int(self._places.recordings[piece])]
+            spans = taken[int(places.recordings[piece])]
             if opened[piece].candidates.best(spans) == end:  # it may have been taken by another piece since
                 hit = self._hit(piece, end, opened[piece])
                 hits.append(hit)
@@ -183,32 +191,31 @@ class Search:
             offer(piece)
         return Ranking(tuple(hits), level.note, self._queries.read(tokens.start, tokens.stop))
 
-    def _open(
-        self, piece: int, tokens: range, level: Levels, pool: str, leave_out: Mapping[int, peaks.Spans]
-    ) -> _Opened:
-        if isinstance(self._matcher, Alignment):
-            found = [profiles.profile(cost, self._matcher) for cost in self._costs(piece, tokens)]
+    def _open(self, piece: int, tokens: range, level: Levels, leave_out: Mapping[int, peaks.Spans]) -> _Opened:
+        how, places = self._searched, self._searched.places
+        if isinstance(how.matcher, Alignment):
+            found = [profiles.profile(cost, how.matcher) for cost in self._costs(piece, tokens)]
         else:
             found = [_one_hit(self._scores, token, piece, int(self._lengths[piece])) for token in tokens]
-        whole = pooled(found, level, pool)
+        whole = pooled(found, level, how.pool)
         # An end without a path has start -1: any span will do, since it is no candidate.
         spans = spans_s(
             np.maximum(whole.starts, 0),
             np.arange(len(whole.starts)),
-            frame_shift_s=self._shift_s,
-            first_centre_s=self._first_centre_s,
+            frame_shift_s=how.frame_shift_s,
+            first_centre_s=how.first_centre_s,
         )
-        start_s, end_s = self._places.starts_s[piece], self._places.ends_s[piece]
+        start_s, end_s = places.starts_s[piece], places.ends_s[piece]
         begins, ends = (np.clip(start_s + side, start_s, end_s) for side in spans)
         scores = whole.scores.copy()
-        for span in leave_out.get(int(self._places.recordings[piece]), ()):
+        for span in leave_out.get(int(places.recordings[piece]), ()):
             scores[peaks.same_place(begins, ends, span)] = -np.inf
         return _Opened(whole, begins, ends, peaks.Candidates(scores, begins, ends))
 
     def _hit(self, piece: int, end: int, opened: _Opened) -> RankedHit:
         profile = opened.profile
         return RankedHit(
-            int(self._places.recordings[piece]),
+            int(self._searched.places.recordings[piece]),
             float(opened.begins[end]),
             float(opened.ends[end]),
             float(profile.scores[end]),
@@ -220,24 +227,10 @@ class Search:
 
     def _left_out(self, piece: int, spans: Mapping[int, peaks.Spans]) -> bool:
         """Whether all of a piece is no hit, so that it need not be opened."""
-        start_s, end_s = self._places.starts_s[piece], self._places.ends_s[piece]
-        here = spans.get(int(self._places.recordings[piece]), ())
+        places = self._searched.places
+        start_s, end_s = places.starts_s[piece], places.ends_s[piece]
+        here = spans.get(int(places.recordings[piece]), ())
         return any(begin <= start_s and end_s <= end for begin, end in here)
-
-    def _check_places(self) -> None:
-        """Raise KwsbenchError unless each frame of each piece stands for some time of the piece."""
-        if any(len(part) != len(self._lengths) for part in self._places):
-            counts = ", ".join(str(len(part)) for part in self._places)
-            raise KwsbenchError(f"{len(self._lengths)} pieces, but places of {counts}; give each piece one")
-        last_s = self._first_centre_s + (self._lengths - 1.5) * self._shift_s
-        late = (self._lengths > 0) & (last_s >= self._places.ends_s - self._places.starts_s)
-        if late.any():
-            piece = int(np.argmax(late))
-            length_s = self._places.ends_s[piece] - self._places.starts_s[piece]
-            raise KwsbenchError(
-                f"piece {piece} lasts {length_s:g} s, too short for its {self._lengths[piece]} frames of "
-                f"{self._shift_s:g} s; check its place and the encoder's frame shift"
-            )
 
 
 class _Opened(NamedTuple):
