@@ -169,7 +169,7 @@ class _Run:
                 self._slow.append(index)
         self._finishes = list(shared.values())
         self._layouts = dtw.pack(queries.offsets)
-        self._norms = _norms(queries, "query", 0)
+        self._norms = norms_of(queries, "query", 0)
         self._seen = 0
 
     @cached_property
@@ -195,7 +195,7 @@ class _Run:
                 f"queries have {self.queries.values.shape[1]} dimensions, utterances {block.values.shape[1]}; "
                 "use the same encoder, layer and transforms for both"
             )
-        norms = _norms(block, "utterance", first)
+        norms = norms_of(block, "utterance", first)
         here = slice(self._seen, self._seen + len(norms))
         self._seen = here.stop
         near = {k: found.utterances[here] for k, found in self._near.items()}
@@ -298,7 +298,7 @@ def _match(matcher: Any, cost: Any) -> Match:
     return match if np.isfinite(match.cost) else Match(np.inf, -1, -1)
 
 
-def _norms(frames: Frames, what: str, first: int) -> npt.NDArray[np.float64]:
+def norms_of(frames: Frames, what: str, first: int) -> npt.NDArray[np.float64]:
     """Norms of all frames, float64 (frames,). Raises KwsbenchError on a frame that is not finite."""
     norms: npt.NDArray[np.float64] = np.sqrt(np.einsum("fd,fd->f", frames.values, frames.values, dtype=np.float64))
     good = norms < HUGE_NORM  # false for NaN

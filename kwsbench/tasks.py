@@ -58,7 +58,7 @@ class Work:
             )
         except KwsbenchError:
             # The engine counts utterances from the block's first: where one is at fault, say which in the whole set.
-            engine._norms(block.read(0, last - first), "utterance", first)  # noqa: SLF001
+            engine.norms_of(block.read(0, last - first), "utterance", first)
             raise
 
 

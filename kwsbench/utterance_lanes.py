@@ -150,7 +150,7 @@ class _Run:
     def _made(
         self, frames: Frames, what: str, first: int, near: npt.NDArray[np.float32] | None, *, extra: float
     ) -> tiles.Side:
-        norms = engine._norms(frames, what, first)  # noqa: SLF001 - what is not finite is told in the same words
+        norms = engine.norms_of(frames, what, first)
         of_neighbours = {} if near is None else {self._distance.neighbours: near}
         return tiles.side(frames.values, norms, of_neighbours, np.arange(len(norms)), extra=extra, precision="float32")
 
