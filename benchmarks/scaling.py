@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.__main__ import processor
 from benchmarks._measure import table
 from kwsbench import fitting, plugins
+from kwsbench.fitting import FIT_FRAMES
 from kwsbench.runner import ISOTROPY_FRAMES, thinned
 from kwsbench.spec import parse, parse_chain
 from kwsbench.store import MAPPED_SHARDS, SHARD_ITEMS, FrameStore, Shards, StoredFrames
@@ -174,7 +175,7 @@ What was measured ends at {hours:g} h; the archives further down are arithmetic 
 ## Measured
 
 {len(MATCHERS)} cells: `cosine` under {matchers}, which share their products.
-Client: the frames that it reads for each chain, to measure isotropy.
+Client: what it does before for each chain: the fit, and the frames that isotropy is measured on.
 
 {table(shown, ["hours of audio", "tasks", "1 cell, s", f"{len(MATCHERS)} cells, s", "client, s"])}
 
@@ -203,9 +204,11 @@ to the slope, and its own scores. Encoding comes on top, once: [README.md](READM
    pair can no longer be held: keep the best thousand hits of each query instead, which kwsbench does not do yet.
 2. **The file system.** A core asks it for {size(FRAMES_AN_HOUR * DIMS * 4 / slope)}/s; the table says what all ask for.
    Answer: several cells a chain, which share the reading; fewer dimensions are less work, not less reading; object
-   stores (`--frames URL`) serve as many readers as come.
+   stores (`--frames URL`) serve more readers at once. There the client copies every shard once for a chain that is
+   fitted on all utterances, of which it takes {FIT_FRAMES:,} frames.
 3. **Memory maps** do not: Linux allows {MAPS:,} to a process, which maps at most {MAPPED_SHARDS} shards at once.
-4. **The client's own pass** does not: it reads {ISOTROPY_FRAMES:,} frames, however many there are.
+4. **The client's own work** does not, from frames on a disk: it reads {FIT_FRAMES:,} frames to fit a chain and at most
+   {ISOTROPY_FRAMES:,} utterances to measure isotropy, however many there are.
 5. **The scheduler** does not: a task takes {task_s:,.0f} s, and dask hands out hundreds a second.
 """,
         encoding="utf-8",
@@ -215,8 +218,8 @@ to the slope, and its own scores. Encoding comes on top, once: [README.md](READM
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--hours", type=float, default=HOURS, help="the largest archive (at most 100)")
+    parser.add_argument("--hours", type=float, default=HOURS, help="the largest archive (1 to 100)")
     given = parser.parse_args()
-    if not 0.1 <= given.hours <= 100:
-        parser.error("--hours: from 0.1 to 100")
+    if not 1 <= given.hours <= 100:
+        parser.error("--hours: from 1 to 100")
     report(given.hours)

@@ -76,16 +76,18 @@ def connect(address: str, files: Sequence[Path], cache: Path, remote: Remote | N
             tasks.check_versions(worker, ours, theirs)
         name, mark = Path(folder).name, Place(Path(folder), "mark", remote)
         mark.put(b"seen")
-        setup = tasks.Setup(ours, mark, needed)
-        client.run(tasks.prepare, setup)
-        client.register_plugin(_for_newcomers(setup), name=name)
-        if not client.scheduler_info(n_workers=1)["workers"]:
-            say(f"{address} has no workers yet; the run begins when they come")
         try:
-            yield Cluster(client, Path(folder), needed, remote)
+            setup = tasks.Setup(ours, mark, needed)
+            client.run(tasks.prepare, setup)
+            client.register_plugin(_for_newcomers(setup), name=name)
+            if not client.scheduler_info(n_workers=1)["workers"]:
+                say(f"{address} has no workers yet; the run begins when they come")
+            try:
+                yield Cluster(client, Path(folder), needed, remote)
+            finally:
+                if client.status == "running":
+                    client.unregister_worker_plugin(name)
         finally:
-            if client.status == "running":
-                client.unregister_worker_plugin(name)
             mark.remove()
 
 

@@ -121,6 +121,15 @@ class FittedChain:
         """All utterances, corrected when they are read."""
         return CorrectedUtterances(self)
 
+    def fit_groups(self) -> None:
+        """Make the fits of all speakers, which are made when they are first needed, so that copies have them too."""
+        first: dict[str, int] = {}
+        for item in [*self.trials.utterances.tolist(), *self.trials.queries.tolist()]:
+            if self.links and self.frames.lengths[item]:
+                first.setdefault(self.trials.clips[item].speaker, item)
+        for item in first.values():
+            self.apply(item)
+
     @cached_property
     def dims(self) -> int:
         """Columns of corrected frames; clips without a frame have none of their own to go by."""

@@ -12,6 +12,7 @@ just then stays readable until it is let go.
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kwsbench.cli_options import Memory
+from kwsbench.console import say
 from kwsbench.errors import KwsbenchError, one_line
 from kwsbench.paths import cache_dir
 from kwsbench.store import atomic_write, damaged, open_array
@@ -60,8 +62,11 @@ class Remote:
     @classmethod
     def open(cls, url: str, cache: Path) -> Remote:
         """The storage at this URL. Raises KwsbenchError when it cannot be read, or its protocol is unknown here."""
-        if "://" not in url:
+        if not re.fullmatch(r"\w+://.*[^/].*", url):
             raise KwsbenchError(f"--frames {url}: expected a URL, such as s3://bucket/folder or file:///shared/folder")
+        if re.match(r"\w+://[^/]*@", url):
+            # It would stand in records and error lines.
+            raise KwsbenchError("--frames: a URL with a user or a password; put them into fsspec's configuration")
         remote = cls(url.rstrip("/"), cache)
         with remote._told("", "list") as (files, root):
             files.find(f"{root}nothing")  # a bucket that is not there, or not ours, is found out before the work
@@ -108,6 +113,8 @@ class Remote:
             except FileNotFoundError:
                 self._pull(name, path)
                 fresh = True
+            except OSError as error:
+                raise KwsbenchError(_of_disk(path, error)) from error
             try:
                 return reader(path)
             except FileNotFoundError:
@@ -141,22 +148,25 @@ class Remote:
                 raise
 
     def remove(self, name: str) -> None:
-        """Remove a file from the storage, and the copy here."""
+        """Remove a file from the storage, and the copy here; a line says so where that cannot be: work goes on."""
         (self.copies / name).unlink(missing_ok=True)
-        with self._told(name, "remove") as (files, place), suppress(FileNotFoundError):
-            files.rm_file(place)
+        try:
+            with self._told(name, "remove") as (files, place), suppress(FileNotFoundError):
+                files.rm_file(place)
+        except KwsbenchError as error:
+            say(f"left in the storage: {error}")
 
     def _pull(self, name: str, path: Path) -> None:
-        with self._told(name, "read") as (files, place), atomic_write(path) as file:
+        with _told_of_disk(path), atomic_write(path) as file, self._told(name, "read") as (files, place):
             files.get_file(place, str(file.name))
         trim(self.cache / "copies", path, f"{self.url}/{name}")
 
     @contextmanager
     def _told(self, name: str, what: str) -> Iterator[tuple[Any, str]]:
         """The file system and a file's path in it; what it raises meanwhile becomes one line."""
-        files, root = _files(self.url)
         where = f"{self.url}/{name}".rstrip("/")
         try:
+            files, root = _files(self.url)
             yield files, f"{root}/{name}"
         except KwsbenchError:
             raise
@@ -254,6 +264,19 @@ def trim(folder: Path, newest: Path, who: str) -> None:
             taken -= nbytes
             if new:
                 raise KwsbenchError(f"{who} is {nbytes} bytes, KWSBENCH_COPIES lets copies be {room()}; raise it")
+
+
+@contextmanager
+def _told_of_disk(path: Path) -> Iterator[None]:
+    """What this machine's own disk raises becomes one line; what the storage raised is one already."""
+    try:
+        yield
+    except OSError as error:
+        raise KwsbenchError(_of_disk(path, error)) from error
+
+
+def _of_disk(path: Path, error: OSError) -> str:
+    return f"{path}: cannot keep a copy there ({one_line(error)}); give KWSBENCH_CACHE a folder with room"
 
 
 def _here(url: str) -> Remote:

@@ -176,6 +176,7 @@ class Run:
         try:
             with self.stages("fitting corrections"):
                 fitted = fitting.fit(layer.frames, job.data.trials, chain, self.registry)
+                fitted.fit_groups()
                 queries = fitted.queries()
             with self.stages("isotropy"):
                 after = measure(fitted.utterances(), job.data.trials, before=layer.plain)

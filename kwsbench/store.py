@@ -227,11 +227,10 @@ class FrameStore:
             found = [layer for layer in self.missing(shard, layers) if not own.missing(shard, [layer])]
             if not found:
                 continue
-            names = [self._file(shard, "lengths"), *(self._layer(shard, layer) for layer in found)]
-            for name in (*names, self._file(shard, "seconds")):
-                if own.files.has(name):
-                    with self.files.write(name) as file, (own.folder / name).open("rb") as source:
-                        shutil.copyfileobj(source, file)
+            for name in [self._file(shard, "lengths"), *(self._layer(shard, layer) for layer in found)]:
+                with self.files.write(name) as file, (own.folder / name).open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            self.note_seconds(shard, own.part(shard).seconds)
             progress("putting frames into storage", items.stop, self.items)
 
     def _layer(self, shard: int, layer: str) -> str:

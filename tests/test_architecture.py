@@ -29,7 +29,7 @@ LAYERS = [
     "cuda_engine",
     "gpu",
     "eer power ranks dataset quick engine encoding results trialfiles nist diagnostics calibration",
-    "fitting scoring trialscore utterance_lanes archive.manifests search.costs",
+    "fitting scoring trialscore search.examples utterance_lanes archive.manifests search.costs",
     "archive.reading search.ranking",
     "archive.folder search.confidence",
     "archive.pieces search.query search.practice search.export",

@@ -106,6 +106,11 @@ def test_the_speeds_in_the_readme_are_those_of_the_benchmarks():
         assert re.search(rf"(?<![0-9.,]){re.escape(figure)}(?![0-9])", measured), figure
 
 
+def test_every_benchmark_has_its_part_in_their_readme():
+    benchmarks = sorted(path.name for path in (ROOT / "benchmarks").glob("[!_]*.py"))
+    assert re.findall(r"^<!-- (.*) -->$", (ROOT / "benchmarks" / "README.md").read_text(), flags=re.M) == benchmarks
+
+
 def test_the_plugin_in_the_readme_passes_its_check(run_cli, tmp_path):
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[1]
     path = tmp_path / "bands.py"

@@ -45,6 +45,16 @@ def test_each_scope_centres_on_its_own_frames_and_no_others(tmp_path):
             np.testing.assert_allclose(fitted.apply(i), made[i] - mean, atol=1e-3)
 
 
+def test_fits_of_all_speakers_are_made_at_once_where_copies_need_them(tmp_path):
+    fitted, _ = fit(tmp_path, "center:scope=speaker+standardize+center:scope=heldout", heldout=2)
+    fitted.fit_groups()
+    fits = [set(link.fits) for link in fitted.links]
+    assert fits == [{("a", "search"), ("b", "search"), ("h", "heldout")}, {"corpus"}, {"heldout"}]
+    for item in range(5):
+        fitted.apply(item)
+    assert [set(link.fits) for link in fitted.links] == fits
+
+
 def test_a_chain_is_fitted_link_by_link(tmp_path):
     fitted, made = fit(tmp_path, "center:scope=speaker+standardize")
     a, b = np.concatenate(made[:2]).astype(np.float64), np.concatenate(made[2:]).astype(np.float64)

@@ -101,6 +101,14 @@ def test_what_was_encoded_before_is_put_into_storage_and_not_made_anew(url, tmp_
     assert on_disk(own.folder.parent) == whole
 
 
+def test_what_encoding_took_adds_up_wherever_it_was_done(url, tmp_path):
+    filled("", tmp_path / "here", layers=("6",))
+    filled(url, tmp_path / "there")
+    store = opened(url, tmp_path / "here")
+    store.share(FrameStore(store.folder, ITEMS), ["6"])
+    assert opened(url, tmp_path).seconds == 3 * (1.5 + 1.5)
+
+
 def test_a_store_is_looked_up_and_measured_with_few_requests(s3, s3_url, tmp_path):
     filled(s3_url, tmp_path / "one")
     there, before = opened(s3_url, tmp_path / "two"), len(s3.requests)

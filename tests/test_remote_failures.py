@@ -80,6 +80,16 @@ def test_a_copy_that_is_damaged_is_pulled_again(url, tmp_path):
     np.testing.assert_array_equal(store.layer("5").item(3), made()[3])
 
 
+def test_a_cache_that_takes_no_copies_is_one_line(url, tmp_path):
+    filled(url, tmp_path / "there")
+    cache = tmp_path / "here"
+    store = opened(url, cache)
+    cache.mkdir(exist_ok=True)
+    (cache / "copies").write_text("a file where a folder should be")
+    with pytest.raises(KwsbenchError, match=r"copies/.*: cannot keep a copy there .* give KWSBENCH_CACHE a folder"):
+        store.layer("5")
+
+
 def test_a_file_that_is_gone_from_storage_is_named(url, tmp_path):
     store = filled(url, tmp_path / "one")
     files, root = fsspec.core.url_to_fs(url)
@@ -204,6 +214,12 @@ def test_a_package_that_is_missing_and_a_wrong_protocol_are_one_line_each(run_cl
     assert refused(run_cli, "/shared/frames") == (
         "--frames /shared/frames: expected a URL, such as s3://bucket/folder or file:///shared/folder"
     )
+    for nowhere in ("s3://", "file://", "file:///", "://a"):
+        assert refused(run_cli, nowhere).startswith(f"--frames {nowhere}: expected a URL, such as ")
+    line = refused(run_cli, "ftp://somebody:secret@127.0.0.1/a")
+    assert line == "--frames: a URL with a user or a password; put them into fsspec's configuration"
+    line = refused(run_cli, "ftp://127.0.0.1:1/a")
+    assert line.startswith("ftp://127.0.0.1:1/a: cannot list it (ConnectionRefusedError: ")
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     monkeypatch.setitem(sys.modules, "fsspec", None)
     assert refused(run_cli, "s5://a/b") == "--frames needs fsspec; pip install 'kwsbench[cluster]'"

@@ -7,9 +7,11 @@ from kwsbench import audio, plugins
 from kwsbench.archive.folder import open_archive
 from kwsbench.errors import KwsbenchError
 from kwsbench.search import choice, settings
-from kwsbench.search.corpus import AROUND_S, Work, cut, gather
+from kwsbench.search.corpus import Work, cut, gather
+from kwsbench.search.examples import AROUND_S, around, piece_of
 from kwsbench.search.nouns import Token
 from kwsbench.spec import parse
+from kwsbench.types import Clip
 from tests.annotated import DIGITS, write_spoken
 
 
@@ -29,7 +31,7 @@ def gathered(archive, tmp_path_factory):
     """The examples of some tokens; the pieces; and the encoder."""
     registry = plugins.load()
     work = Work(registry, tmp_path_factory.mktemp("cache"))
-    chosen = choice.complete(choice.Asked("nano-hubert@5"), settings.published(), registry)
+    chosen = choice.complete(choice.Asked("nano-hubert@5", "none"), settings.published(), registry)
     clips = cut(archive[0], work).clips
     return (
         lambda *tokens: gather(archive[0], clips, tokens, chosen, work),
@@ -56,7 +58,7 @@ def test_a_span_of_the_archive_is_frames_of_the_piece_that_holds_it(archive, gat
     want = centred(encoder, path, piece.start_s, piece.end_s, (start_s, end_s))
     assert len(want) == pytest.approx((end_s - start_s) / encoder.frame_shift_s, abs=1)
     # Pieces are encoded in batches, whose products round differently in the last digits.
-    np.testing.assert_allclose(corpus.spoken[0], want, atol=1e-4)
+    np.testing.assert_allclose(corpus.examples[0], want, atol=1e-4)
 
 
 def test_a_span_that_no_piece_holds_hears_half_a_minute_on_either_side(archive, gathered):
@@ -67,9 +69,9 @@ def test_a_span_that_no_piece_holds_hears_half_a_minute_on_either_side(archive, 
     corpus = of(Token(path, *span))
 
     want = centred(encoder, path, max(0.0, span[0] - AROUND_S), span[1] + AROUND_S, span)
-    np.testing.assert_allclose(corpus.spoken[0], want, atol=1e-4)
+    np.testing.assert_allclose(corpus.examples[0], want, atol=1e-4)
     first = next(at for at, place in enumerate(corpus.places.recordings) if place == 0)
-    assert corpus.heard_in[0] == first, "its speaker is that of its recording"
+    assert corpus.heard[0].speaker_of == first, "its speaker is that of its recording"
 
 
 def test_a_span_of_another_file_hears_half_a_minute_on_either_side(archive, gathered):
@@ -77,7 +79,7 @@ def test_a_span_of_another_file_hears_half_a_minute_on_either_side(archive, gath
     corpus = of(Token(archive[1], 33.0, 33.5))
 
     want = centred(encoder, archive[1], 33.0 - AROUND_S, 33.5 + AROUND_S, (33.0, 33.5))
-    np.testing.assert_allclose(corpus.spoken[0], want, atol=1e-4)
+    np.testing.assert_allclose(corpus.examples[0], want, atol=1e-4)
 
 
 def test_a_file_of_its_own_is_all_of_its_frames_in_the_archive_or_not(archive, gathered):
@@ -85,8 +87,8 @@ def test_a_file_of_its_own_is_all_of_its_frames_in_the_archive_or_not(archive, g
     inside = archive[0].recordings[1].path
     corpus = of(Token(inside), Token(archive[1], 1.0, 1.5), Token(archive[1]))
 
-    np.testing.assert_allclose(corpus.spoken[0], encoder.encode(audio.read(inside).samples, ["5"])["5"], atol=1e-4)
-    assert len(corpus.spoken[2]) == len(encoder.encode(audio.read(archive[1]).samples, ["5"])["5"])
+    np.testing.assert_allclose(corpus.examples[0], encoder.encode(audio.read(inside).samples, ["5"])["5"], atol=1e-4)
+    assert len(corpus.examples[2]) == len(encoder.encode(audio.read(archive[1]).samples, ["5"])["5"])
 
 
 def test_examples_share_what_is_encoded_of_the_archive(archive, gathered):
@@ -101,3 +103,34 @@ def test_a_span_without_a_frame_is_refused(archive, gathered):
     of, _, _ = gathered
     with pytest.raises(KwsbenchError, match=r"out\.wav:.*too short for nano-hubert@5; give a longer span"):
         of(Token(archive[1], 40.0, 40.001))
+
+
+def test_the_piece_with_most_around_a_span_holds_it(archive):
+    path = archive[1]
+    ends = [(0.0, 10.0), (9.0, 20.0), (9.4, 12.0)]
+    clips = [Clip(str(at), path, "a", "a", start_s=begin, end_s=end) for at, (begin, end) in enumerate(ends)]
+
+    assert piece_of(Token(path, 9.5, 9.9), clips, range(3)) == 1
+    assert piece_of(Token(path, 2.0, 2.5), clips, range(3)) == 0
+    assert piece_of(Token(path, 8.9, 10.1), clips, range(3)) is None
+    assert piece_of(Token(path, 9.5, 9.9), clips, ()) is None
+
+
+@pytest.mark.parametrize(("longest_s", "margin_s"), [(None, AROUND_S), (100.0, AROUND_S), (30.0, 14.745), (0.4, 0.0)])
+def test_what_lies_around_a_span_is_no_longer_than_is_encoded_at_once(archive, longest_s, margin_s):
+    clip = around(Token(archive[1], 31.0, 31.5), longest_s)
+
+    assert (clip.start_s, clip.end_s) == pytest.approx((31.0 - margin_s, 31.5 + margin_s))
+
+
+def test_statistics_of_an_utterance_are_those_of_all_that_was_heard(archive, tmp_path):
+    registry = plugins.load()
+    chosen = choice.complete(choice.Asked("mfcc", "standardize:scope=utterance"), settings.published(), registry)
+    work = Work(registry, tmp_path)
+    clips = cut(archive[0], work).clips
+    start_s, end_s, _ = archive[2][0]
+
+    corpus = gather(archive[0], clips, [Token(archive[0].recordings[0].path, start_s, end_s)], chosen, work)
+
+    piece = corpus.pieces.read(corpus.heard[0].item, corpus.heard[0].item + 1).values
+    np.testing.assert_array_equal(corpus.examples[0], piece[corpus.heard[0].frames])

@@ -2,7 +2,7 @@
 
     <cache>/archives/<archive>/cuts.json         where each recording was cut
     <cache>/archives/<archive>/<encoder>/        the index (kwsbench.index) of its pieces
-    <cache>/archives/<archive>/<encoder>/frames  … and, beside the index's own, the examples that were searched for
+    <cache>/archives/<archive>/<encoder>/examples  frames of the examples that no piece holds
 
 A transform that is fitted on a speaker takes a whole recording for one: who speaks when is seldom known, and voice,
 room and microphone are what such a correction is for. An example out of the archive is encoded with the piece that
@@ -30,6 +30,7 @@ from kwsbench.errors import KwsbenchError, one_line
 from kwsbench.fitting import CorrectedUtterances, FittedChain
 from kwsbench.index import Index, IndexedFrames, update
 from kwsbench.plugins import Registry
+from kwsbench.search import examples
 from kwsbench.search.choice import Chosen
 from kwsbench.search.nouns import Token
 from kwsbench.search.ranking import Places, Searched
@@ -39,9 +40,6 @@ from kwsbench.types import Clip, Encoder, Frames, Progress, no_progress
 
 BLOCK_BYTES = 64 * 10**6
 """Of an archive's frames at once. Few queries are soon done with a block, and new memory costs more than they do."""
-
-AROUND_S = 30.0
-"""So much on either side of a span of a file that is not in the archive tells how its speaker sounds there."""
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -73,6 +71,14 @@ class Work:
     progress: Progress = no_progress
 
 
+class Heard(NamedTuple):
+    """Where an example is found: an item of the chain, which of its frames, and an item that its speaker said."""
+
+    item: int
+    frames: slice
+    speaker_of: int
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Pieces and examples, ready to be scored."""
@@ -82,10 +88,8 @@ class Corpus:
     fitted: FittedChain
     places: Places
     tokens: tuple[Token, ...]
-    spoken: Sequence[npt.NDArray[np.float32]]
-    """the frames of each token, not corrected"""
-    heard_in: Sequence[int]
-    """of each token the clip of the chain as which it is corrected"""
+    heard: Sequence[Heard]
+    """where each token is found"""
 
     @property
     def pieces(self) -> CorrectedUtterances:
@@ -95,7 +99,11 @@ class Corpus:
     @property
     def examples(self) -> Frames:
         """The corrected frames of the tokens, one item each."""
-        return Frames.join([self.fitted.correct(v, at) for v, at in zip(self.spoken, self.heard_in, strict=True)])
+        return Frames.join([self._example(one) for one in self.heard])
+
+    def _example(self, one: Heard) -> npt.NDArray[np.float32]:
+        corrected = self.fitted.correct(self.fitted.frames.item(one.item), one.speaker_of)
+        return corrected[one.frames].copy()  # a view would keep all of a minute
 
     def searched(self, chosen: Chosen, pool: str, work: Work) -> Searched:
         """The pieces, and how they are searched."""
@@ -171,32 +179,35 @@ def gather(
     ordered = [by_id[item.id] for item in index.items]
     pieces_of: dict[Path, list[int]] = {}
     for at, clip in enumerate(ordered):
-        pieces_of.setdefault(clip.path.resolve(), []).append(at)
-    inside = [_piece(token, ordered, pieces_of.get(token.path.resolve(), [])) for token in tokens]
-    alone = dict.fromkeys(token for token, piece in zip(tokens, inside, strict=True) if piece is None)
-    asked = [_around(token) for token in alone]
+        pieces_of.setdefault(clip.path, []).append(at)
+    mine = {path.resolve(): pieces for path, pieces in pieces_of.items()}
+    inside = [examples.piece_of(token, ordered, mine.get(token.path.resolve(), ())) for token in tokens]
+    alone = list(dict.fromkeys(token for token, piece in zip(tokens, inside, strict=True) if piece is None))
+    longest_s = None if window else getattr(model, "longest_s", None)
+    asked = [examples.around(token, longest_s) for token in alone]
     keys = _keys(asked, {path: seen.sha256 for path, seen in index.table.files.items()})
     store = FrameStore.open(place / "examples", {"encoder": described, "layer": layer, "audio": keys}, len(asked))
     encoding.encode_missing(model, f"{encoder} (examples)", asked, [layer], store, window=window, workers=work.workers)
     frames = _Joined(index.frames, store.layer(layer))
-    number_alone = {token: len(ordered) + at for at, token in enumerate(alone)}
-    found_in = [number_alone[token] if piece is None else piece for token, piece in zip(tokens, inside, strict=True)]
-    heard = (*ordered, *asked)
-    spoken = [_said(token, heard[at], frames.item(at), model) for token, at in zip(tokens, found_in, strict=True)]
-    short = next((token for token, values in zip(tokens, spoken, strict=True) if not len(values)), None)
-    if short:
-        raise KwsbenchError(f"{short}: too short for {encoder}; give a longer span")
-    roles = _Roles(heard, np.arange(len(ordered)), np.zeros(0, np.int64))
+    clips = (*ordered, *asked)
+    lengths = frames.lengths
+    heard = []
+    for token, piece in zip(tokens, inside, strict=True):
+        item = len(ordered) + alone.index(token) if piece is None else piece
+        said = examples.frames_in(token, clips[item], int(lengths[item]), model)
+        if said.start == said.stop:
+            raise KwsbenchError(f"{token}: too short for {encoder}; give a longer span")
+        # A speaker's statistics are those of a whole recording, where the archive has it.
+        heard.append(Heard(item, said, mine.get(token.path.resolve(), (item,))[0]))
+    roles = _Roles(clips, np.arange(len(ordered)), np.zeros(0, np.int64))
     number = {recording.name: at for at, recording in enumerate(archive.recordings)}
     places = Places(
         np.array([number[clip.recording] for clip in ordered]),
         np.array([clip.start_s for clip in ordered], np.float64),
         np.array([clip.end_s for clip in ordered], np.float64),
     )
-    # A speaker's statistics are those of a whole recording, where the archive has it.
-    heard_in = [pieces_of.get(token.path.resolve(), [at])[0] for token, at in zip(tokens, found_in, strict=True)]
     chain = fitting.fit(frames, roles, parse_chain(chosen.transform), work.registry)
-    return Corpus(archive, model, chain, places, tuple(tokens), spoken, heard_in)
+    return Corpus(archive, model, chain, places, tuple(tokens), heard)
 
 
 @dataclass(frozen=True)
@@ -224,30 +235,6 @@ class _Joined:
         return self.pieces.read(index, index + 1).values if index < count else self.more.item(index - count)
 
 
-def _piece(token: Token, ordered: Sequence[Clip], pieces: Sequence[int]) -> int | None:
-    """The piece that holds all of an example, of those cut from its file; None where none does."""
-    if not pieces:
-        return None
-    end_s = audio.duration_s(token.path) if token.end_s is None else token.end_s
-    spans = [(ordered[at].start_s or 0.0, ordered[at].end_s or 0.0) for at in pieces]
-    holding = [
-        at for at, span in zip(pieces, spans, strict=True) if span[0] <= (token.start_s or 0) and end_s <= span[1]
-    ]
-    return holding[0] if holding else None
-
-
-def _said(token: Token, heard: Clip, frames: npt.NDArray[np.float32], encoder: Encoder) -> npt.NDArray[np.float32]:
-    """The frames (frames, dims) of an example among those of the clip that holds it: those centred in its span.
-
-    So it is heard with what lies around it, as every place is that it is compared with. A word cut out and encoded by
-    itself ends in silence that nobody said.
-    """
-    if token.start_s is None or token.end_s is None:
-        return frames
-    centres_s = (heard.start_s or 0.0) + encoder.first_centre_s + np.arange(len(frames)) * encoder.frame_shift_s
-    return frames[(token.start_s <= centres_s) & (centres_s < token.end_s)]
-
-
 def _layer(encoder: Spec, model: Encoder) -> str:
     """The one layer that is searched."""
     if encoder.layers:
@@ -259,19 +246,6 @@ def _layer(encoder: Spec, model: Encoder) -> str:
             f"{encoder} has layers {', '.join(model.layers)}; name one, as in {encoder.name}@{model.layers[-1]}"
         )
     return model.layers[0]
-
-
-def _around(token: Token) -> Clip:
-    """An example with what tells how its speaker sounds: all of its file, or what is near it."""
-    if token.start_s is None or token.end_s is None:
-        return _clip(token, None, None)
-    length_s = audio.duration_s(token.path)
-    return _clip(token, max(0.0, token.start_s - AROUND_S), min(length_s, token.end_s + AROUND_S))
-
-
-def _clip(token: Token, start_s: float | None, end_s: float | None) -> Clip:
-    span = "" if start_s is None else f"#{start_s:.3f}-{end_s:.3f}"
-    return Clip(f"{token.path}{span}", token.path, f"outside {token}", str(token.path), start_s=start_s, end_s=end_s)
 
 
 def _keys(clips: Sequence[Clip], known: Mapping[str, str]) -> list[str]:

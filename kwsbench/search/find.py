@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kwsbench import encoding
 from kwsbench.archive.annotations import Problem
 from kwsbench.archive.folder import Archive, open_archive
 from kwsbench.errors import KwsbenchError
@@ -108,7 +109,10 @@ def search(question: Question, work: Work) -> Answer:
     here = {recording.path for recording in archive.recordings}
     accepted = [token for token in accepted if token.path in here]
     tokens = tuple(dict.fromkeys([*query.read(question.asked, archive), *accepted]))
-    pinned = {"pieces": [clip.id for clip in cuts.clips], "how": [str(part) for part in chosen[:4]]}
+    described = encoding.describe(chosen.made[0], chosen.encoder.without_layers(), work.registry)
+    pinned = {
+        "pieces": [clip.id for clip in cuts.clips], "how": [str(part) for part in chosen[:4]], "encoder": described,
+    }  # fmt: skip
     lessons = PseudoQueries(archive, work.folder, examples=len(tokens), pool=question.pool, pinned=pinned)
     corpus = gather(archive, cuts.clips, (*tokens, *lessons.tokens), chosen, work)
     searched = corpus.searched(chosen, question.pool, work)

@@ -18,6 +18,10 @@ ENOUGH = 20
 """So many searches for annotated words, at least, tell what a score means, if there are as many."""
 
 
+SCORING = 2
+"""Counts up when the same question has other scores; 2: examples are heard with what lies around them."""
+
+
 class Learnt(msgspec.Struct, frozen=True):
     """A calibration as it is kept, or why there is none."""
 
@@ -41,8 +45,8 @@ class PseudoQueries:
         offered = [confidence.choose(said, examples=count) for count in range(examples, 0, -1)]
         self._groups = next((groups for groups in offered if len(groups) >= ENOUGH), offered[-1])
         everything = {
-            **pinned, "said": said, "stretches": self._known.stretches, "pool": pool, "groups": self._groups,
-            "files": [_state(recording.path) for recording in archive.recordings],
+            **pinned, "scoring": SCORING, "said": said, "stretches": self._known.stretches, "pool": pool,
+            "groups": self._groups, "files": [_state(recording.path) for recording in archive.recordings],
         }  # fmt: skip
         self._path = folder / "calibrations" / f"{fingerprint(everything)[:24]}.json"
         self._learnt = _remembered(self._path)
