@@ -108,7 +108,10 @@ def test_the_speeds_in_the_readme_are_those_of_the_benchmarks():
 
 def test_every_benchmark_has_its_part_in_their_readme():
     benchmarks = sorted(path.name for path in (ROOT / "benchmarks").glob("[!_]*.py"))
-    assert re.findall(r"^<!-- (.*) -->$", (ROOT / "benchmarks" / "README.md").read_text(), flags=re.M) == benchmarks
+    assert (
+        re.findall(r"^<!-- (.*) -->$", (ROOT / "benchmarks" / "README.md").read_text(), flags=re.MULTILINE)
+        == benchmarks
+    )
 
 
 def test_the_plugin_in_the_readme_passes_its_check(run_cli, tmp_path):
