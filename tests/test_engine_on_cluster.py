@@ -30,7 +30,8 @@ QUERIES, UTTERANCES = frames([3, 2]), frames(LENGTHS, seed=1)
 def cluster(tmp_path):
     from distributed import Client
 
-    options = {"processes": False, "n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    # Any port: without an address dask takes 8787 all the same, which the scheduler of another test may have.
+    options = {"processes": False, "n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with Client(**options, set_as_default=False) as client:
         yield distributed.Cluster(client, tmp_path, ())
 
