@@ -113,3 +113,31 @@ def archive(tmp_path) -> Path:
         rows.append({"path": path.name, "speaker": speaker, "keyword": "", "transcript": "So: ma, said the dog"})
     write_manifest(folder, rows)
     return folder
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """An S3 server, in a process of its own."""
+    from tests.shared_storage import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch):
+    """A bucket of the test's own; fsspec is told where by its configuration."""
+    import fsspec
+
+    from tests.shared_storage import new_bucket
+
+    monkeypatch.setitem(fsspec.config.conf, "s3", s3.options)
+    return new_bucket()
+
+
+@pytest.fixture(params=["s3", "file"])
+def url(request, tmp_path):
+    """Where shared storage is, of each kind."""
+    if request.param == "s3":
+        return f"s3://{request.getfixturevalue('bucket')}/my frames/ŋ"
+    return f"file://{tmp_path}/shared frames [ŋ]"

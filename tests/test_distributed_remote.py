@@ -21,17 +21,11 @@ from kwsbench.spec import parse, parse_chain
 from kwsbench.store import FrameStore
 from kwsbench.types import Clip, Frames
 from tests.dask_cluster import PLUGIN, Dask, grid, killed_at_work, running
-from tests.shared_storage import lying, new_bucket, s3_server
+from tests.shared_storage import lying, new_bucket
 
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

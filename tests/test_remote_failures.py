@@ -19,7 +19,6 @@ from tests.shared_storage import (
     filled,
     lying,
     made,
-    new_bucket,
     opened,
     s3_server,
 )
@@ -27,27 +26,6 @@ from tests.shared_storage import (
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(s3, monkeypatch):
-    """A bucket of the test's own; fsspec is told where by its configuration."""
-    monkeypatch.setitem(fsspec.config.conf, "s3", s3.options)
-    return new_bucket()
-
-
-@pytest.fixture(params=["s3", "file"])
-def url(request, tmp_path):
-    """Where storage is, of each kind."""
-    if request.param == "s3":
-        return f"s3://{request.getfixturevalue('bucket')}/my frames/ŋ"
-    return f"file://{tmp_path}/shared frames [ŋ]"
 
 
 def damage(url, name, content):
